@@ -26,7 +26,11 @@ impl CommandDraft {
     pub fn new(body: Body) -> CommandDraft {
         let subject = match body {
             Body::Pay(_) => "source",
-            Body::Capture(_) | Body::Void(_) | Body::Refund(_) => "payment",
+            Body::Capture(_)
+            | Body::Void(_)
+            | Body::Refund(_)
+            | Body::Approve(_)
+            | Body::Investigate(_) => "payment",
             Body::SettlePayout(_) | Body::ReturnPayout(_) => "payout",
             Body::FreezeAccount(_) | Body::UnfreezeAccount(_) | Body::CloseAccount(_) => "account",
             Body::Update(ref update) => match update.object {
@@ -92,7 +96,7 @@ impl CommandDraft {
         }
         let takes_text = matches!(
             self.body,
-            Body::OpenAccount(_) | Body::CreateOwner(_) | Body::Update(_)
+            Body::OpenAccount(_) | Body::CreateOwner(_) | Body::Update(_) | Body::Investigate(_)
         );
         if text.is_some() && !moves && !takes_text {
             let message = "description and metadata go with payments, refunds, returns of payouts, new accounts, owners and updates only.";

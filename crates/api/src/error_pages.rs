@@ -90,6 +90,8 @@ pages! {
     "owner_external_id_in_use"
     "owner_inactive"
     "reference_scope_not_party"
+    "payment_not_in_review"
+    "payment_in_review"
     "payment_not_open"
     "hold_expired"
     "hold_not_due"
@@ -117,6 +119,7 @@ pages! {
     "payment_blocked"
     "insufficient_funds"
     "balance_overflow"
+    "review_not_possible"
     "limit_exceeded"
     "group_aborted"
 }

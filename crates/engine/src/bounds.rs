@@ -5,12 +5,13 @@ use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Key, Residency, WorkingSet,
 };
 use tributary_ledger::{
-    AccountId, AccountKind, Actor, Assessment, Capture, CorrelationId, Currency, Data, Date,
-    DeleteSetting, Effect, Fee, Fees, Hold, LIMIT_WINDOW_NS_MAX, LIMITED_KINDS,
-    LIMITS_PER_PAYMENT_MAX, LimitSubject, LimitTerms, ManagedBy, OpenAccount, OrderKey, Origin,
-    Overdraft, OwnerId, OwnerName, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId,
+    AccountId, AccountKind, Actor, Approve, Assessment, Capture, CorrelationId, Currency, Data,
+    Date, DeleteSetting, Effect, Fee, Fees, Hold, Investigate, LIMIT_WINDOW_NS_MAX, LIMITED_KINDS,
+    LIMITS_PER_PAYMENT_MAX, Label, LimitSubject, LimitTerms, ManagedBy, OpenAccount, OrderKey,
+    Origin, Overdraft, OwnerId, OwnerName, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId,
     PaymentKind, Publish, PutSetting, Queue, QueueTerms, Reason, Reference, Refund, ReplyAddress,
-    ReturnPayout, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text, Topic,
+    ReturnPayout, ReviewKind, ReviewTerms, RiskLabel, SettingBody, SettingId, SettingKind,
+    SettlePayout, Share, Slug, Text, Topic,
 };
 
 use crate::request::{limit_bytes_max, record_bytes_max};
@@ -18,11 +19,22 @@ use crate::request::{limit_bytes_max, record_bytes_max};
 /// Where positions, ids and times begin: such numbers take as many bytes as numbers can.
 const BASE: u64 = 1 << 56;
 
+/// The effect that takes the most bytes.
+const LONGEST: Effect = Effect::Review(ReviewTerms {
+    kind: ReviewKind::Challenge,
+    seconds: u32::MAX,
+});
+
 fn command(body: Body) -> Command {
     let longest = "a".repeat(ReplyAddress::BYTES_MAX);
     let reply = ReplyAddress::new(&longest, Some(&longest)).ok();
     assert!(reply.is_some());
     let is_payment = matches!(body, Body::Pay(_) | Body::Run(_));
+    let is_reviewed = matches!(&body, Body::Pay(pay) if pay.reason.is_none());
+    let effect = match is_reviewed {
+        true => LONGEST,
+        false => Effect::Allow,
+    };
     Command {
         key: Key::from_bytes(&[b'k'; Key::BYTES_MAX]).expect("it is as long as may be"),
         actor: Actor::SYSTEM,
@@ -38,7 +50,7 @@ fn command(body: Body) -> Command {
         )
         .map(Box::new),
         assessment: is_payment
-            .then(|| Assessment::new(Effect::Allow, &[b'a'; Assessment::REPORT_BYTES_MAX]))
+            .then(|| Assessment::new(effect, &[b'a'; Assessment::REPORT_BYTES_MAX]))
             .flatten()
             .map(Box::new),
         body,
@@ -294,6 +306,32 @@ fn no_record_outgrows_the_bound_that_admits_it() {
     check(Body::Run(PaymentId(second)), false);
     check(Body::Run(PaymentId(third)), true);
     check(limited(true, true, false), true);
+    for is_plain in [true, false] {
+        let unlimited = Pay {
+            kind: PaymentKind::TopUp,
+            reason: None,
+            source: AccountId(BASE + 20),
+            destination: match is_plain {
+                true => Destination::One(AccountId(BASE + 2)),
+                false => big_payment(16, 0).destination,
+            },
+            reference: None,
+            reference_scope: None,
+            queue: None,
+            ..big_payment(1, 0)
+        };
+        let payment = PaymentId(check(Body::Pay(unlimited), false));
+        let found = Investigate {
+            payment,
+            investigating: Some(true),
+            assignee: Some(Label::new(&"a".repeat(Label::BYTES_MAX)).ok()),
+            label: Some(RiskLabel::Fraud),
+        };
+        check(Body::Investigate(Box::new(found)), false);
+        let by_payer = true;
+        check(Body::Approve(Approve { payment, by_payer }), false);
+        check(Body::Void(payment), false);
+    }
     check(limited(true, false, false), true);
     check(limited(false, true, false), true);
 }

@@ -67,6 +67,8 @@ pub enum IdKind {
     RuleSet = 15,
     /// A list, by the number of its setting.
     List = 16,
+    /// `chal_`: the challenge of a payment, by the position of the payment.
+    Challenge = 20,
 }
 
 impl IdKind {
@@ -89,6 +91,7 @@ impl IdKind {
             IdKind::Limit => "lim",
             IdKind::RuleSet => "rset",
             IdKind::List => "list",
+            IdKind::Challenge => "chal",
         }
     }
 

@@ -343,6 +343,8 @@ mod tests {
                 reply_to: None,
             })),
             text: None,
+            review: None,
+            label: None,
             reached_payees: false,
             split_base: None,
             shares: Default::default(),

@@ -235,6 +235,8 @@ fn keep(position: u64, payload: &[u8]) -> Result<Option<Arc<[u8]>>, Failure> {
         | Operation::Expire
         | Operation::Refund
         | Operation::Run
+        | Operation::Approve
+        | Operation::Investigate
         | Operation::SettlePayout
         | Operation::ReturnPayout => true,
         Operation::FreezeAccount

@@ -200,7 +200,7 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
     };
     let origin = command.origin.as_deref().map_or(0, origin_bytes);
     let assessment = command.assessment.as_deref();
-    let assessment = assessment.map_or(0, |found| 3 + found.report().len());
+    let assessment = assessment.map_or(0, |found| 8 + found.report().len());
     let given = command.key.as_bytes().len() + text;
     RECORD_HEADER_BYTES + fixed + queue + given + origin + assessment
 }

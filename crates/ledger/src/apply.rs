@@ -32,8 +32,10 @@ pub fn apply_sparse(set: &mut WorkingSet, command: &Command, outcome: &Outcome, 
 
 /// Like [`apply_sparse`], for a record read in place: most records need no decoding.
 pub fn apply_record(set: &mut WorkingSet, record: &RecordRef<'_>) -> Result<(), Corrupt> {
-    let moves_at_once =
-        record.operation() == Operation::Pay && !record.is_hold() && !record.is_queued();
+    let moves_at_once = record.operation() == Operation::Pay
+        && !record.is_hold()
+        && !record.is_queued()
+        && !record.is_in_review();
     if moves_at_once && record.reference().is_none() && set.residency() != Residency::Everything {
         let position = record.context().position;
         set.set_horizon(position);

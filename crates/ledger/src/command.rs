@@ -3,8 +3,9 @@
 use crate::{
     Access, AccountId, AccountKind, AdvanceTime, ApiKeyId, Assessment, Context, CorrelationId,
     Currency, Data, Date, ExternalId, Key, Label, ManagedBy, ObjectId, OrderKey, Origin, Overdraft,
-    OwnerId, OwnerName, OwnerProfile, PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting,
-    SettingBody, SettingChange, SettingId, SettingKind, Slug, Text, Topic, Updated,
+    OwnerId, OwnerName, OwnerProfile, PaymentId, QueueMode, QueueTerms, Reason, Reference,
+    RiskLabel, Setting, SettingBody, SettingChange, SettingId, SettingKind, Slug, Text, Topic,
+    Updated,
 };
 
 /// Actor of a command: an owner and an API key.
@@ -66,6 +67,10 @@ pub enum Body {
     Expire(PaymentId),
     /// Decide a queued payment that is due or has expired.
     Run(PaymentId),
+    /// Approve a payment that is in review.
+    Approve(Approve),
+    /// Record what people find out about a payment.
+    Investigate(Box<Investigate>),
     /// Refund all or a part of the captured amount.
     Refund(Refund),
     /// Record that a pending payout was paid, or that it failed.
@@ -304,6 +309,29 @@ pub struct Refund {
     pub splits: PayeeAmounts,
 }
 
+/// Approve a payment that is in review.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approve {
+    /// Payment to approve.
+    pub payment: PaymentId,
+    /// Whether its payer confirmed it: only of a [`crate::ReviewKind::Challenge`], and then the owner that asked for the payment may.
+    pub by_payer: bool,
+}
+
+/// Record what people find out about a payment. The text of the command is a note, which does not change that of the payment. A note
+/// alone needs a payment that is or was in review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Investigate {
+    /// Payment.
+    pub payment: PaymentId,
+    /// Whether somebody looks into it from now on; only of an open review.
+    pub investigating: Option<bool>,
+    /// Who looks into it; `Some(None)` removes the name. Only of an open review.
+    pub assignee: Option<Option<Label>>,
+    /// What the payment was.
+    pub label: Option<RiskLabel>,
+}
+
 /// Record that a pending payout was paid, or that it failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettlePayout {
@@ -463,6 +491,8 @@ impl Body {
             Body::Capture(capture) => Some(capture.payment),
             Body::Refund(refund) => Some(refund.payment),
             Body::Void(id) | Body::Expire(id) | Body::Run(id) => Some(*id),
+            Body::Approve(approve) => Some(approve.payment),
+            Body::Investigate(investigate) => Some(investigate.payment),
             Body::Update(update) => match update.object {
                 Updated::Payment(id) => Some(id),
                 Updated::Account(_) | Updated::Owner(..) => None,

@@ -25,6 +25,7 @@ pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
         Operation::UnfreezeAccount => "account.unfrozen",
         Operation::CloseAccount => "account.closed",
         Operation::Pay if refused => "payment.failed",
+        Operation::Pay if record.is_in_review() => "payment.in_review",
         Operation::Pay => made(false, record.is_queued(), record.is_hold()),
         Operation::Capture if refused => "payment.capture_refused",
         Operation::Capture if held > 0 => "payment.partially_captured",
@@ -35,8 +36,15 @@ pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
         Operation::Expire => "payment.expired",
         Operation::Run if refused && record.changes_payment() => "payment.failed",
         Operation::Run if refused => "payment.run_refused",
+        Operation::Run if record.is_in_review() => "payment.in_review",
         Operation::Run if held > 0 => "payment.authorized",
         Operation::Run => "payment.captured",
+        Operation::Approve if refused => "payment.approve_refused",
+        Operation::Approve if held > 0 => "payment.authorized",
+        Operation::Approve => "payment.captured",
+        Operation::Investigate if refused => "case.refused",
+        Operation::Investigate if record.label().is_some() => "payment.labelled",
+        Operation::Investigate => "case.updated",
         Operation::Refund if refused => "payment.refund_refused",
         Operation::Refund if held == 0 && captured == refunded => "payment.refunded",
         Operation::Refund => "payment.partially_refunded",
@@ -104,9 +112,11 @@ impl Pay {
 fn payout_event(record: &RecordRef<'_>, held: u64) -> &'static str {
     match record.operation() {
         _ if record.rejection().is_some() => "payout.failed",
+        _ if record.is_in_review() => "payout.in_review",
         Operation::Void => "payout.voided",
+        Operation::Expire => "payout.expired",
         Operation::Pay => made(true, record.is_queued(), record.is_hold()),
-        Operation::Run if held > 0 => "payout.created",
+        Operation::Run | Operation::Approve if held > 0 => "payout.created",
         _ => "payout.paid",
     }
 }

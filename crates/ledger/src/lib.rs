@@ -50,6 +50,7 @@ mod queue;
 mod ranks;
 mod reference;
 mod rejection;
+mod review;
 mod set;
 mod setting;
 mod shared_bound;
@@ -60,12 +61,13 @@ mod time;
 pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{API_KEY_OVERLAP_MAX, Access, ApiKey, ApiKeyStatus, PreviousSecret};
 pub use apply::{apply, apply_record, apply_sparse};
-pub use assessment::{Assessment, Effect};
+pub use assessment::{Assessment, Effect, ReviewTerms};
 pub use audience::{Audience, audience};
 pub use command::{
-    Actor, Body, Capture, Command, CreateApiKey, CreateOwner, DeleteSetting, Destination, Fee,
-    Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, PayeeAmount, PayeeAmounts, Payees,
-    PaymentKind, Publish, PutSetting, Queue, Refund, ReturnPayout, SettlePayout, Share, Update,
+    Actor, Approve, Body, Capture, Command, CreateApiKey, CreateOwner, DeleteSetting, Destination,
+    Fee, Fees, Hold, Investigate, NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, PayeeAmount,
+    PayeeAmounts, Payees, PaymentKind, Publish, PutSetting, Queue, Refund, ReturnPayout,
+    SettlePayout, Share, Update,
 };
 pub use context::Context;
 pub use decide::{decide, decide_group, decide_into, refund_limits, refuse};
@@ -88,10 +90,11 @@ pub use names::Invalid;
 pub use origin::{Origin, ReplyAddress};
 pub use outcome::Outcome;
 pub use owner::{Owner, OwnerRef};
-pub use payment::{Payment, PaymentShare, PaymentStatus, SplitBase};
+pub use payment::{Payment, PaymentShare, PaymentStatus, Review, SplitBase};
 pub use queue::{Priority, QueueMode, QueueState, QueueTerms, ReplyTo};
 pub use reference::ReferenceSpace;
 pub use rejection::Rejection;
+pub use review::{ReviewKind, ReviewStage, RiskLabel};
 pub use set::{CurrencyTotals, Lookups, Residency, WorkingSet};
 pub use setting::{
     KindRules, PutBy, SETTING_KINDS, SETTINGS_BYTES_MAX, Setting, SettingBody, SettingChange,

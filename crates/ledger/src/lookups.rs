@@ -45,6 +45,8 @@ impl Wanted<'_> {
             }
             Body::Capture(capture) => self.payment(capture.payment),
             Body::Void(id) | Body::Expire(id) | Body::Run(id) => self.payment(*id),
+            Body::Approve(approve) => self.payment(approve.payment),
+            Body::Investigate(investigate) => self.payment(investigate.payment),
             Body::Refund(refund) => self.payment(refund.payment),
             Body::Update(update) => {
                 if let ObjectId::Payment(id) = update.object.object() {

@@ -3,8 +3,9 @@
 use smallvec::SmallVec;
 
 use crate::{
-    AccountId, Actor, Command, Context, Currency, Date, OwnerId, Pay, PaymentId, PaymentKind,
-    QueueTerms, Rejection, TextState,
+    AccountId, Actor, Assessment, Command, Context, Currency, Date, Hold, Label, OwnerId, Pay,
+    PaymentId, PaymentKind, QueueTerms, Rejection, ReviewKind, ReviewStage, ReviewTerms, RiskLabel,
+    TextState,
 };
 
 /// Status of a payment. Number 1 is reserved.
@@ -33,6 +34,8 @@ pub enum PaymentStatus {
     Pending = 11,
     /// A payout that was paid. Money that came back is in [`Payment::refunded`].
     Paid = 12,
+    /// The amount is held until somebody approves the payment: see [`Payment::review`].
+    InReview = 13,
 }
 
 /// Kind of a step that gives amounts per payee.
@@ -110,6 +113,10 @@ pub struct Payment {
     pub queue: Option<Box<QueueTerms>>,
     /// Where the newest description and metadata are; none = the payment was never updated.
     pub text: Option<Box<TextState>>,
+    /// Review by which the rules for risk held the payment, open or over; none = there was none.
+    pub review: Option<Box<Review>>,
+    /// What the platform says that the payment was.
+    pub label: Option<RiskLabel>,
     /// Whether the payment reached its payees, so that their owners see it: money was held or moved for it, or the platform asked
     /// for it and it was refused at once. A queued payment reaches them when it runs, and never if it fails or is voided before.
     pub reached_payees: bool,
@@ -118,6 +125,39 @@ pub struct Payment {
     pub split_base: Option<Box<SmallVec<[SplitBase; 4]>>>,
     /// Payees in the order of the command, then fees.
     pub shares: SmallVec<[PaymentShare; 2]>,
+}
+
+/// The review of a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// Who must approve.
+    pub kind: ReviewKind,
+    /// Where it stands.
+    pub stage: ReviewStage,
+    /// Hold that the payment asks for; none = the approval moves the money.
+    pub hold: Option<Hold>,
+    /// Name of the person who looks into it, or of a team.
+    pub assignee: Option<Label>,
+}
+
+impl Review {
+    /// Returns a review that begins, and the hold while it lasts. `asked`: the hold that the payment asks for; the other one expires no
+    /// later.
+    pub(crate) fn begin(terms: ReviewTerms, asked: Option<Hold>, ctx: Context) -> (Self, Hold) {
+        const SECOND: u64 = 1_000_000_000;
+        let end = u64::from(terms.seconds) * SECOND;
+        let end = ctx.timestamp.saturating_add(end);
+        let hold = Hold {
+            expires_at: asked.map_or(end, |hold| hold.expires_at.min(end)),
+        };
+        let review = Review {
+            kind: terms.kind,
+            stage: ReviewStage::Open,
+            hold: asked,
+            assignee: None,
+        };
+        (review, hold)
+    }
 }
 
 impl Payment {
@@ -160,14 +200,21 @@ impl Payment {
         amounts: Result<&[u64], Rejection>,
     ) -> Self {
         let accepted = amounts.is_ok();
+        let now = accepted && pay.queue.is_none();
+        let assessment = command.assessment.as_deref().filter(|_| now);
+        let review = assessment.and_then(Assessment::review);
         let status = match (&pay.queue, pay.hold) {
             _ if !accepted => PaymentStatus::Failed,
             (Some(_), _) => PaymentStatus::Queued,
+            (None, _) if review.is_some() => PaymentStatus::InReview,
             (None, None) => PaymentStatus::moved(pay.kind),
             (None, Some(_)) => PaymentStatus::held(pay.kind),
         };
-        let now = accepted && pay.queue.is_none();
-        let (held, moved) = (now && pay.hold.is_some(), now && pay.hold.is_none());
+        let (review, hold) = match review.map(|terms| Review::begin(terms, pay.hold, ctx)) {
+            Some((review, hold)) => (Some(Box::new(review)), Some(hold)),
+            None => (None, pay.hold),
+        };
+        let (held, moved) = (now && hold.is_some(), now && hold.is_none());
         let mut shares = SmallVec::new();
         let payees = pay.payees();
         for (at, account) in pay.accounts().skip(1).enumerate() {
@@ -195,7 +242,7 @@ impl Payment {
             captured: if moved { pay.amount } else { 0 },
             refunded: 0,
             fee_refunded: 0,
-            expires_at: pay.hold.map_or(0, |hold| hold.expires_at),
+            expires_at: hold.map_or(0, |hold| hold.expires_at),
             created_at: ctx.timestamp,
             effective_at: command
                 .effective_at
@@ -206,6 +253,8 @@ impl Payment {
                 _ => None,
             },
             text: None,
+            review,
+            label: None,
             reached_payees: match amounts {
                 Ok(_) => now,
                 Err(rejection) => {
@@ -259,7 +308,7 @@ impl PaymentStatus {
     }
 
     /// Every status, by number.
-    pub const ALL: [PaymentStatus; 11] = [
+    pub const ALL: [PaymentStatus; 12] = [
         Self::Queued,
         Self::Authorized,
         Self::PartiallyCaptured,
@@ -271,6 +320,7 @@ impl PaymentStatus {
         Self::Expired,
         Self::Pending,
         Self::Paid,
+        Self::InReview,
     ];
 
     /// Returns the status of a payment of this kind whose whole amount is held.
@@ -303,6 +353,7 @@ impl PaymentStatus {
             Self::Expired => "expired",
             Self::Pending => "pending",
             Self::Paid => "paid",
+            Self::InReview => "in_review",
         }
     }
 }

@@ -125,6 +125,10 @@ rejections! {
     OwnerInactive = 510, "owner_inactive";
     /// The owner that the scope of the reference names is neither payer nor payee of the payment.
     ReferenceScopeNotParty = 511, "reference_scope_not_party";
+    /// The payment is not in review, or not by a challenge.
+    PaymentNotInReview = 518, "payment_not_in_review";
+    /// The payment is in review: it must be approved first.
+    PaymentInReview = 519, "payment_in_review";
     /// The payment has no open hold and is not queued.
     PaymentNotOpen = 520, "payment_not_open";
     /// The hold has expired.
@@ -179,6 +183,8 @@ rejections! {
     InsufficientFunds = 601, "insufficient_funds";
     /// A balance would exceed 9007199254740991 minor units.
     BalanceOverflow = 602, "balance_overflow";
+    /// The rules for risk hold the payment for review, which is not possible for an adjustment or in a group.
+    ReviewNotPossible = 605, "review_not_possible";
     /// The payment would exceed a limit on its payer.
     LimitExceeded = 610, "limit_exceeded";
     /// Another command of the group was refused.

@@ -33,9 +33,9 @@ use crate::app::App;
 use crate::cluster::places::{Place, place_of_route};
 use crate::response::ErrorResponse;
 use crate::routes::{
-    accounts, api_keys, attempts, backtests, batches, binders, bindings, books, clock, cluster,
-    deliveries, events, health, journal, limits, lists, owners, pages, payments, payouts, queues,
-    refunds, rule_sets, sandbox, settings, stream, streams, subscriptions, timeline,
+    accounts, api_keys, attempts, backtests, batches, binders, bindings, books, cases, clock,
+    cluster, deliveries, events, health, journal, limits, lists, owners, pages, payments, payouts,
+    queues, refunds, rule_sets, sandbox, settings, stream, streams, subscriptions, timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -67,6 +67,9 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(timeline::of_owner))
         .routes(routes!(payments::capture))
         .routes(routes!(payments::void))
+        .routes(routes!(cases::approve))
+        .routes(routes!(cases::list_all))
+        .routes(routes!(cases::get, cases::update))
         .routes(routes!(payments::create_top_up))
         .routes(routes!(payouts::create))
         .routes(routes!(payouts::pay))
@@ -394,6 +397,7 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
             "/close",
             "/capture",
             "/void",
+            "/approve",
             "/pay",
             "/returns",
             "/rotate",
@@ -451,6 +455,7 @@ const AFTER_PAYMENT: &[Next] = &[
     ("getPaymentTimeline", ID, &[]),
     ("capturePayment", ID, &[]),
     ("voidPayment", ID, &[]),
+    ("approvePayment", ID, &[]),
     ("createRefund", &[], &[("payment", "$response.body#/id")]),
     ("listRefunds", &[("payment", "$response.body#/id")], &[]),
 ];

@@ -2,16 +2,17 @@
 //! used before, groups, and everybody who may or may not ask.
 
 mod details;
+mod review;
 
 use tributary_ledger::{
-    AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId,
-    Assessment, Body, Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date,
-    DeleteSetting, Destination, Effect, ExternalId, Fee, Fees, Hold, Key, LIMITED_KINDS, Label,
-    LimitSubject, LimitTerms, ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId,
-    OwnerName, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, PaymentStatus,
-    Priority, Publish, PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund,
-    ReplyAddress, ReplyTo, ReturnPayout, SHARES_MAX, SettingBody, SettingId, SettingKind,
-    SettlePayout, Share, Slug, Text, Topic, Updated,
+    AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body,
+    Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting,
+    Destination, ExternalId, Fee, Fees, Hold, Key, LIMITED_KINDS, Label, LimitSubject, LimitTerms,
+    ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId, OwnerName, Part, Pay,
+    PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, PaymentStatus, Priority, Publish,
+    PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund, ReplyAddress, ReplyTo,
+    ReturnPayout, SHARES_MAX, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text,
+    Topic, Updated,
 };
 
 use crate::model::Model;
@@ -141,20 +142,6 @@ impl Workload {
     }
 
     /// Returns the origin of a command that came as a message, as one in five does.
-    /// What a judge may find: only payments have an assessment.
-    fn assessment(&mut self, body: &Body) -> Option<Box<Assessment>> {
-        let is_payment = matches!(body, Body::Pay(_) | Body::Run(_));
-        if !is_payment || !self.rng.chance(20) {
-            return None;
-        }
-        let effect = match self.rng.chance(25) {
-            true => Effect::Block,
-            false => Effect::Allow,
-        };
-        let report = vec![b'r'; 1 + self.rng.index(300)];
-        Assessment::new(effect, &report).map(Box::new)
-    }
-
     fn origin(&mut self) -> Option<Box<Origin>> {
         if !self.rng.chance(20) {
             return None;
@@ -234,6 +221,7 @@ impl Workload {
                 named => owner_of(capture.splits[payee % named].account.0),
             },
             Body::Void(payment) | Body::Expire(payment) => of_payment(*payment),
+            Body::Approve(approve) => Some(model.payments().get(&approve.payment.0)?.actor.owner.0),
             Body::Refund(refund) => of_payment(refund.payment),
             Body::SettlePayout(settle) => owner_of(model.payments().get(&settle.payout.0)?.source),
             Body::ReturnPayout(give) => owner_of(model.payments().get(&give.payout.0)?.source),
@@ -252,7 +240,7 @@ impl Workload {
         if model.accounts().len() < ACCOUNTS_FIRST {
             return self.open_account();
         }
-        match self.rng.below(142) {
+        match self.rng.below(152) {
             0..=4 => self.open_account(),
             5..=6 => Body::FreezeAccount(self.account(model)),
             7..=9 => Body::UnfreezeAccount(self.frozen(model)),
@@ -310,7 +298,9 @@ impl Workload {
             123..=127 => self.update(model),
             128..=129 => Body::AdvanceTime(self.advance_time(now)),
             130..=136 => Body::SettlePayout(self.settle_payout(model)),
-            137.. => Body::ReturnPayout(self.return_payout(model)),
+            142..=147 => Body::Approve(self.approve(model)),
+            148.. => Body::Investigate(Box::new(self.investigate(model))),
+            137..=141 => Body::ReturnPayout(self.return_payout(model)),
             110..=112 => Body::SetQueue(match self.rng.below(6) {
                 0 => QueueMode::Paused,
                 1 => QueueMode::Draining,

@@ -18,6 +18,7 @@ pub mod query;
 pub mod queue;
 pub mod reference;
 pub mod request;
+pub mod review;
 pub mod rule_set;
 pub mod stream;
 pub mod subscription;

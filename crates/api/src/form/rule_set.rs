@@ -34,9 +34,17 @@ pub struct RuleSetCreate {
     pub features: Option<BTreeMap<String, FeatureForm>>,
     /// The rules: 1 to 200.
     pub rules: Vec<RuleForm>,
-    /// Scores at which a payment is blocked though no rule says so.
+    /// Scores at which something is done with a payment though no rule says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<ThresholdsForm>,
+    /// Time for which a payment is held for review, seconds: 1 to 2,592,000; a day if left out. Then it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    pub review_seconds: Option<u32>,
+    /// Time for which a payment is held until its payer confirms it, seconds: 1 to 2,592,000; 15 minutes if left out. Then it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    pub challenge_seconds: Option<u32>,
     /// What a rule without a value does; `skip` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_error: Option<OnErrorForm>,
@@ -52,7 +60,8 @@ pub struct BacktestCreate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 2_000_000)]
     pub records: Option<u64>,
-    /// Condition over the payment and the features, an expression (docs/expressions.md): whether the payment was fraud.
+    /// Condition over the payment, the features and `label`, which people gave it: whether the payment was fraud. An expression
+    /// (docs/expressions.md).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fraud: Option<String>,
 }
@@ -107,6 +116,20 @@ pub struct RuleSetUpdate {
     )]
     #[schema(value_type = Option<ThresholdsForm>)]
     thresholds: Option<Option<ThresholdsForm>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 2_592_000)]
+    review_seconds: Option<Option<u32>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 2_592_000)]
+    challenge_seconds: Option<Option<u32>>,
     #[serde(
         default,
         deserialize_with = "given",

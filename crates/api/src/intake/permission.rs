@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tributary_engine::Reader;
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Body, Command, HoldRefusal, OpenAccount, Overdraft, OwnerId,
-    Pay, Payment, PaymentId, PaymentKind, PaymentShare, Refund, ReturnPayout, SettlePayout,
-    Updated,
+    Pay, Payment, PaymentId, PaymentKind, PaymentShare, PaymentStatus, Refund, ReturnPayout,
+    ReviewKind, SettlePayout, Updated,
 };
 use tributary_messaging::{Messaging, Subscription, SubscriptionId};
 
@@ -54,13 +54,24 @@ pub(super) fn check_permission(
         }
         Body::Void(payment) => {
             let payment = visible_now(reader, caller, *payment, subject)?;
-            let own = payment.queue.is_some() && payment.actor.owner == caller.actor.owner;
+            let waits = payment.queue.is_some() || payment.status == PaymentStatus::InReview;
+            let own = waits && payment.actor.owner == caller.actor.owner;
             let released =
                 payment.check_release_by(caller.actor.owner, |id| reader.account_owner(id));
             match released {
                 Err(refusal) if !own => Err(may_not_void(refusal, subject)),
                 _ => Ok(()),
             }
+        }
+        Body::Approve(approve) => {
+            let payment = visible_now(reader, caller, approve.payment, subject)?;
+            let review = payment.review.as_ref();
+            let is_challenge = review.is_some_and(|review| review.kind == ReviewKind::Challenge);
+            let own = approve.by_payer && payment.actor.owner == caller.actor.owner;
+            refuse_unless(own && is_challenge, || {
+                let message = "Only a platform key may approve the payment, or with challenge, where it has one, the owner whose key asked for it.";
+                forbidden(subject, message)
+            })
         }
         Body::Refund(refund) => {
             let payment = visible_now(reader, caller, refund.payment, subject)?;

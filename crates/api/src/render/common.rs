@@ -67,6 +67,8 @@ pub(crate) fn payment_changed(body: &Body) -> Option<PaymentId> {
         Body::Capture(capture) => Some(capture.payment),
         Body::Refund(refund) => Some(refund.payment),
         Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(*payment),
+        Body::Approve(approve) => Some(approve.payment),
+        Body::Investigate(found) => Some(found.payment),
         Body::Update(update) => match update.object {
             Updated::Payment(payment) => Some(payment),
             Updated::Account(_) | Updated::Owner(..) => None,

@@ -266,6 +266,8 @@ fn refusal(reader: &Reader, record: &Record) -> RefusalObject {
         Body::RevokeApiKey(api_key) => ("revoke_api_key", None, Some(api_key)),
         Body::Publish(_) => ("publish", None, None),
         Body::Run(_) => ("run", None, None),
+        Body::Approve(_) => ("approve", None, None),
+        Body::Investigate(_) => ("update_case", None, None),
         Body::SetQueue(_) => ("set_queue", None, None),
         Body::AdvanceTime(_) => ("advance_time", None, None),
         Body::PutSetting(_) => ("put_setting", None, None),

@@ -15,6 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::render::account::AccountObject;
 use crate::render::api_key::ApiKeyObject;
+use crate::render::case::CaseObject;
 use crate::render::common::Failure;
 use crate::render::event::{EventObject, RefusalObject, ReplyObject};
 use crate::render::owner::OwnerObject;
@@ -33,13 +34,17 @@ const PAYMENT_TYPES: &[&str] = &[
     "payment.expired",
     "payment.failed",
     "payment.updated",
+    "payment.in_review",
     "payout.queued",
     "payout.created",
     "payout.paid",
     "payout.failed",
     "payout.voided",
+    "payout.in_review",
+    "payout.expired",
     "payout.returned",
 ];
+const CASE_TYPES: &[&str] = &["case.updated", "payment.labelled"];
 const REFUND_TYPES: &[&str] = &["payment.partially_refunded", "payment.refunded"];
 const ACCOUNT_TYPES: &[&str] = &[
     "account.opened",
@@ -56,11 +61,13 @@ const REFUSAL_TYPES: &[&str] = &[
     "account.refused",
     "payment.capture_refused",
     "payment.void_refused",
+    "payment.approve_refused",
     "payment.expire_refused",
     "payment.run_refused",
     "payment.refund_refused",
     "payment.update_refused",
     "payout.settle_refused",
+    "case.refused",
     "payout.return_refused",
     "api_key.refused",
     "queue.refused",
@@ -146,6 +153,11 @@ fn groups() -> Vec<Group> {
             "RefundEvent",
             "Money was given back. `data.object` is the refund, not the payment.",
             REFUND_TYPES,
+        ),
+        Group::new::<CaseObject>(
+            "CaseEvent",
+            "Somebody found out something about a payment. Only the platform receives it.",
+            CASE_TYPES,
         ),
         Group::new::<AccountObject>(
             "AccountEvent",

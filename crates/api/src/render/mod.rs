@@ -9,6 +9,7 @@ pub mod balance;
 pub mod binder;
 pub mod binding;
 pub mod binding_work;
+pub mod case;
 pub mod clock;
 pub mod cloud_event;
 pub mod cluster;

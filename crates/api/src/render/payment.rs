@@ -7,6 +7,7 @@ use tributary_engine::{IdKind, IdText, Ids, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     Body, Date, Hold, Payment, PaymentId, PaymentKind, PaymentStatus, Queue, Reason, ReplyTo,
+    ReviewKind,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 use utoipa::ToSchema;
@@ -65,6 +66,10 @@ pub struct PaymentObject {
     /// comes due, as that of a payout.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
+    /// Given while it is in review and its payer may confirm it: send it back to `/approve` once the payer did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    challenge: Option<IdText>,
     /// The requester's own name for it.
     #[schema(required)]
     reference: Option<String>,
@@ -242,6 +247,8 @@ pub enum PaymentStatusForm {
     Pending,
     /// A payout that was paid; `amount_returned` says what came back.
     Paid,
+    /// Held until somebody approves it; a void declines it.
+    InReview,
 }
 
 impl PaymentStatusForm {
@@ -259,6 +266,7 @@ impl PaymentStatusForm {
             PaymentStatusForm::Expired => PaymentStatus::Expired,
             PaymentStatusForm::Pending => PaymentStatus::Pending,
             PaymentStatusForm::Paid => PaymentStatus::Paid,
+            PaymentStatusForm::InReview => PaymentStatus::InReview,
         }
     }
 
@@ -276,6 +284,7 @@ impl PaymentStatusForm {
             PaymentStatus::Expired => PaymentStatusForm::Expired,
             PaymentStatus::Pending => PaymentStatusForm::Pending,
             PaymentStatus::Paid => PaymentStatusForm::Paid,
+            PaymentStatus::InReview => PaymentStatusForm::InReview,
         }
     }
 }
@@ -328,6 +337,7 @@ pub fn payment(
         fees: shares(true),
         expires_at: (![0, Hold::NO_EXPIRY].contains(&payment.expires_at))
             .then(|| format_timestamp(payment.expires_at)),
+        challenge: is_challenged(payment).then(|| ids.text(IdKind::Challenge, payment.id.0)),
         reference: reference.map(|reference| reference.to_string()),
         reference_scope: scope.map(|owner| owner_name(reader, owner)),
         reason: reason(reader, payment, created)?.map(|reason| reason.to_string()),
@@ -342,6 +352,13 @@ pub fn payment(
         payout: payout_of(created).map(|payout| ids.text(IdKind::Payment, payout.0)),
         capture_id: None,
     })
+}
+
+/// Returns whether the payer may confirm the payment now.
+fn is_challenged(payment: &Payment) -> bool {
+    let review = payment.review.as_ref();
+    payment.status == PaymentStatus::InReview
+        && review.is_some_and(|review| review.kind == ReviewKind::Challenge)
 }
 
 /// Returns the payout whose money came back by the payment that `created` records, if it is a return.

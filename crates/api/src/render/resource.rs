@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::render::common::created;
-use crate::render::{account, api_key, owner, payment, queue, refund, sandbox, setting};
+use crate::render::{account, api_key, case, owner, payment, queue, refund, sandbox, setting};
 
 /// The object that a command made or changed.
 #[derive(Serialize, ToSchema)]
@@ -19,6 +19,8 @@ pub enum Resource {
     Account(account::AccountObject),
     /// A payment.
     Payment(Box<payment::PaymentObject>),
+    /// A case.
+    Case(Box<case::CaseObject>),
     /// A refund.
     Refund(refund::RefundObject),
     /// An API key.
@@ -55,6 +57,11 @@ pub(crate) fn object(reader: &Reader, record: &Record) -> Result<Resource, ApiEr
     }
     if let Some(payment) = &outcome.payment {
         let created = created_by(reader, record, payment.id.0)?;
+        if let Body::Investigate(_) = record.command.body {
+            let created = created.as_ref().unwrap_or(record);
+            let case = case::case(reader, payment, created)?;
+            return Ok(Resource::Case(Box::new(case)));
+        }
         let mut object = payment::payment(reader, payment, created.as_ref().unwrap_or(record))?;
         if let Body::Capture(_) = record.command.body {
             let capture = reader.ids().text(IdKind::Capture, record.ctx.position);

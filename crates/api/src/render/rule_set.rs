@@ -8,7 +8,8 @@ use tributary_ledger::Setting;
 use utoipa::ToSchema;
 
 use crate::risk::{
-    FeatureForm, OnErrorForm, RuleForm, RuleSetFigures, RuleSetState, RuleSetTerms, ThresholdsForm,
+    CHALLENGE_SECONDS_DEFAULT, FeatureForm, OnErrorForm, REVIEW_SECONDS_DEFAULT, RuleForm,
+    RuleSetFigures, RuleSetState, RuleSetTerms, ThresholdsForm,
 };
 use crate::time::format_timestamp;
 
@@ -37,6 +38,12 @@ pub struct RuleSetObject {
     rules: Vec<RuleForm>,
     thresholds: ThresholdsForm,
     on_error: OnErrorForm,
+    /// Time for which a payment is held for review, seconds.
+    #[schema(minimum = 1)]
+    review_seconds: u32,
+    /// Time for which a payment is held until its payer confirms it, seconds.
+    #[schema(minimum = 1)]
+    challenge_seconds: u32,
     /// What the rule set did; null if it does not assess payments. Only in the answer to a request for one rule set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<RuleSetFigures>)]
@@ -63,6 +70,8 @@ pub fn rule_set(reader: &Reader, setting: &Setting, terms: RuleSetTerms) -> Rule
         rules: terms.rules,
         thresholds: terms.thresholds,
         on_error: terms.on_error,
+        review_seconds: terms.review_seconds.unwrap_or(REVIEW_SECONDS_DEFAULT),
+        challenge_seconds: terms.challenge_seconds.unwrap_or(CHALLENGE_SECONDS_DEFAULT),
         figures: None,
         created: format_timestamp(setting.created.timestamp),
         updated: format_timestamp(setting.changed.timestamp),

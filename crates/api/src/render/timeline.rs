@@ -1,16 +1,20 @@
 //! The timeline of a payment, an account or an owner: what its records say, one thing after the other, and what became of their events.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{ApiKeyId, Assessment, Body, Effect, Origin, SettingKind};
+use tributary_ledger::{ApiKeyId, Assessment, Body, Effect, Origin, ReviewKind, SettingKind};
 use tributary_messaging::EndedAttempt;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::form::request::Notes;
+use crate::form::review::RiskLabelForm;
 use crate::render::account::AccountObject;
 use crate::render::attempt::{AttemptObject, attempt};
 use crate::render::common::{Failure, event_type, owner_name};
@@ -35,7 +39,7 @@ pub enum Entry {
         time: String,
         /// The event of it.
         event: String,
-        /// `pay`, `capture`, `void`, `refund`, `pay_payout`, `fail_payout`, `return_payout`, `update`; `expire` and `run` are
+        /// `pay`, `capture`, `void`, `approve`, `update_case`, `refund`, `pay_payout`, `fail_payout`, `return_payout`, `update`; `expire` and `run` are
         /// the system's own. Of an account `open_account`, `freeze_account`, `unfreeze_account`, `close_account`, `update`; of an owner
         /// `create_owner`, `update`, or `open_account` or `create_api_key`, which named the owner first.
         #[schema(value_type = String)]
@@ -80,6 +84,28 @@ pub enum Entry {
         event: String,
         /// The object.
         object: Box<ChangedObject>,
+    },
+    /// What somebody found out about the payment, shown to the platform only.
+    Note {
+        /// When it happened.
+        #[schema(format = DateTime)]
+        time: String,
+        /// The event of it.
+        event: String,
+        /// Whether somebody looks into it from then on; null if nothing was said of it.
+        #[schema(required)]
+        investigating: Option<bool>,
+        /// Who does; null for nobody, or if nothing was said of it.
+        #[schema(required)]
+        assignee: Option<String>,
+        /// What the payment was; null if nothing was said of it.
+        #[schema(required)]
+        label: Option<RiskLabelForm>,
+        /// What was written; null for nothing.
+        #[schema(required)]
+        note: Option<String>,
+        /// Names and addresses of what belongs to it.
+        links: BTreeMap<String, String>,
     },
     /// A posting, or a hold that changed. An owner sees those of its own accounts.
     Posting {
@@ -204,12 +230,16 @@ pub struct AssessmentObject {
 }
 
 fn effects() -> Object {
-    one_of([Effect::Allow, Effect::Block].map(effect_name))
+    one_of(["allow", "review", "challenge", "block"])
 }
 
 fn effect_name(effect: Effect) -> &'static str {
     match effect {
         Effect::Allow => "allow",
+        Effect::Review(terms) => match terms.kind {
+            ReviewKind::Review => "review",
+            ReviewKind::Challenge => "challenge",
+        },
         Effect::Block => "block",
     }
 }
@@ -332,6 +362,23 @@ fn add_record(
             },
         ));
     }
+    if let (Body::Investigate(found), true) = (&command.body, outcome.is_accepted()) {
+        let notes = Notes::read(command.text.as_ref());
+        let note = Entry::Note {
+            time: time(),
+            event: event(),
+            investigating: found.investigating,
+            assignee: found
+                .assignee
+                .clone()
+                .flatten()
+                .map(|name| name.to_string()),
+            label: found.label.map(RiskLabelForm::new),
+            note: notes.description,
+            links: notes.metadata,
+        };
+        entries.push((at, note));
+    }
     let moves = outcome.is_accepted() && outcome.payment.is_some();
     for leg in outcome.legs.iter().filter(|_| moves) {
         let account = reader.account(leg.account);
@@ -399,6 +446,8 @@ pub(crate) fn name(body: &Body) -> &'static str {
         Body::Refund(_) => "refund",
         Body::Expire(_) => "expire",
         Body::Run(_) => "run",
+        Body::Approve(_) => "approve",
+        Body::Investigate(_) => "update_case",
         Body::Update(_) => "update",
         Body::OpenAccount(_) => "open_account",
         Body::FreezeAccount(_) => "freeze_account",

@@ -42,8 +42,10 @@ pub struct Backtest {
     pub assessed: u64,
     /// Of these, payments that would have been blocked.
     pub blocked: u64,
-    /// What these amount to by currency, in minor units; no more than 9,007,199,254,740,991 of each.
-    pub blocked_amounts: BTreeMap<String, u64>,
+    /// Payments that would have been held, for review or for their payers.
+    pub held: u64,
+    /// What the blocked and the held ones amount to by currency, in minor units; no more than 9,007,199,254,740,991 of each.
+    pub stopped_amounts: BTreeMap<String, u64>,
     /// Payments for which a rule had no value.
     pub without_value: u64,
     /// The rules, in order.
@@ -63,16 +65,16 @@ pub struct Backtest {
 pub struct FraudFigures {
     /// Payments that were fraud.
     pub frauds: u64,
-    /// Of these, payments that would have been blocked.
-    pub frauds_blocked: u64,
-    /// Payments that were no fraud and would have been blocked.
-    pub others_blocked: u64,
+    /// Of these, payments that would have been blocked or held.
+    pub frauds_stopped: u64,
+    /// Payments that were no fraud and would have been blocked or held.
+    pub others_stopped: u64,
     /// Payments of which the condition can't say it.
     pub unknown: u64,
-    /// Frauds among the blocked payments, in basis points; null if nothing would have been blocked.
+    /// Frauds among the blocked and held payments, in basis points; null if there are none of those.
     #[schema(required)]
     pub precision_basis_points: Option<u64>,
-    /// Blocked payments among the frauds, in basis points; null if there was no fraud.
+    /// Blocked and held payments among the frauds, in basis points; null if there was no fraud.
     #[schema(required)]
     pub recall_basis_points: Option<u64>,
 }
@@ -83,10 +85,10 @@ pub struct FraudFigures {
 pub struct Comparison {
     /// Payments that were assessed when they were made.
     pub assessed: u64,
-    /// Payments that were not blocked and would have been.
-    pub newly_blocked: u64,
-    /// Payments that were blocked and would not have been.
-    pub no_longer_blocked: u64,
+    /// Payments that were neither blocked nor held, and would have been.
+    pub newly_stopped: u64,
+    /// Payments that were blocked or held, and would not have been.
+    pub no_longer_stopped: u64,
     /// Ids of some payments that differ, the newest first.
     pub examples: Vec<String>,
 }

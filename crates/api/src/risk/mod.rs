@@ -29,6 +29,12 @@ pub const FEATURES_MAX: usize = 24;
 pub const NAME_BYTES_MAX: usize = 32;
 /// Maximum number of points of a rule, up or down, and of a threshold.
 pub const POINTS_MAX: i64 = 1_000;
+/// Time for which a payment is held for review, if the rule set does not say, seconds.
+pub const REVIEW_SECONDS_DEFAULT: u32 = 86_400;
+/// Time for which a payment is held for its payer, if the rule set does not say, seconds.
+pub const CHALLENGE_SECONDS_DEFAULT: u32 = 900;
+/// Maximum time for which a payment is held for either, seconds.
+pub const REVIEW_SECONDS_MAX: u32 = 30 * 86_400;
 /// Maximum number of expressions in the key of a feature.
 pub const KEY_PARTS_MAX: usize = 8;
 /// Maximum number of entries of a list.
@@ -46,6 +52,8 @@ pub struct RuleSetFigures {
     pub assessed: u64,
     /// Of these, payments that it blocked, or in shadow would have blocked.
     pub blocked: u64,
+    /// Of the assessed ones, payments that it held for review or for their payers, or in shadow would have held.
+    pub held: u64,
     /// Payments for which a rule had no value.
     pub without_value: u64,
     /// Its rules, in order.

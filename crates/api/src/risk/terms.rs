@@ -23,6 +23,13 @@ pub struct RuleSetTerms {
     pub thresholds: ThresholdsForm,
     /// What a rule without a value does.
     pub on_error: OnErrorForm,
+    /// Time for which a payment is held for review, seconds; [`REVIEW_SECONDS_DEFAULT`](super::REVIEW_SECONDS_DEFAULT) if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_seconds: Option<u32>,
+    /// Time for which a payment is held for its payer, seconds; [`CHALLENGE_SECONDS_DEFAULT`](super::CHALLENGE_SECONDS_DEFAULT) if left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge_seconds: Option<u32>,
 }
 
 impl RuleSetTerms {
@@ -122,6 +129,10 @@ pub struct RuleForm {
 pub enum RuleEffect {
     /// Nothing; rules that it overrides do not count.
     Allow,
+    /// Its amount is held until the platform approves it.
+    Review,
+    /// Its amount is held until its payer confirms it, or the platform approves it.
+    Challenge,
     /// It is refused.
     Block,
 }
@@ -135,6 +146,14 @@ pub struct ThresholdsForm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1_000)]
     pub block: Option<u16>,
+    /// Score from which on a payment is challenged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000)]
+    pub challenge: Option<u16>,
+    /// Score from which on a payment is reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000)]
+    pub review: Option<u16>,
 }
 
 /// What a rule does whose condition has no value, for want of a field or a feature.
@@ -145,6 +164,8 @@ pub enum OnErrorForm {
     /// It is left out, and recorded as without a value.
     #[default]
     Skip,
+    /// It has the payment reviewed.
+    Review,
     /// It blocks the payment.
     Block,
 }

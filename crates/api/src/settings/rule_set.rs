@@ -16,8 +16,8 @@ use crate::error::ApiError;
 use crate::form::rule_set::RuleSetCreate;
 use crate::render::rule_set::{RuleSetObject, rule_set};
 use crate::risk::{
-    AT_WORK_MAX, FEATURES_MAX, FeatureForm, KEY_PARTS_MAX, NAME_BYTES_MAX, POINTS_MAX, RULES_MAX,
-    Risk, RuleEffect, RuleForm, RuleSetState, RuleSetTerms,
+    AT_WORK_MAX, FEATURES_MAX, FeatureForm, KEY_PARTS_MAX, NAME_BYTES_MAX, POINTS_MAX,
+    REVIEW_SECONDS_MAX, RULES_MAX, Risk, RuleEffect, RuleForm, RuleSetState, RuleSetTerms,
 };
 
 /// Maximum size of the name of a stream's figure, bytes.
@@ -104,6 +104,8 @@ impl DefinedType for RuleSetType {
             "rules": terms.rules,
             "thresholds": terms.thresholds,
             "on_error": terms.on_error,
+            "review_seconds": terms.review_seconds,
+            "challenge_seconds": terms.challenge_seconds,
         });
         match definition {
             Value::Object(fields) => Ok(fields),
@@ -168,6 +170,8 @@ fn read(form: RuleSetCreate, before: Option<&RuleSetTerms>) -> Result<RuleSetTer
         rules: form.rules,
         thresholds: form.thresholds.unwrap_or_default(),
         on_error: form.on_error.unwrap_or_default(),
+        review_seconds: form.review_seconds,
+        challenge_seconds: form.challenge_seconds,
     })
 }
 
@@ -198,8 +202,24 @@ fn check_terms(terms: &RuleSetTerms) -> Result<(), ApiError> {
     for (at, rule) in terms.rules.iter().enumerate() {
         check_rule(&format!("rules[{at}]"), rule, &names)?;
     }
-    if let Some(block) = terms.thresholds.block {
-        within("thresholds.block", i64::from(block), 1, POINTS_MAX)?;
+    let thresholds = [
+        ("thresholds.block", terms.thresholds.block),
+        ("thresholds.challenge", terms.thresholds.challenge),
+        ("thresholds.review", terms.thresholds.review),
+    ];
+    for (param, least) in thresholds {
+        if let Some(least) = least {
+            within(param, i64::from(least), 1, POINTS_MAX)?;
+        }
+    }
+    let times = [
+        ("review_seconds", terms.review_seconds),
+        ("challenge_seconds", terms.challenge_seconds),
+    ];
+    for (param, seconds) in times {
+        if let Some(seconds) = seconds {
+            within(param, i64::from(seconds), 1, i64::from(REVIEW_SECONDS_MAX))?;
+        }
     }
     Ok(())
 }

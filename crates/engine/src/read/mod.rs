@@ -11,6 +11,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use tributary_journal::Head;
@@ -331,6 +332,29 @@ impl Reader {
                 Ok(None)
             }
         }
+    }
+
+    /// Returns the payments in review after a position that `fits`, the oldest first, at most `limit`, and whether there are more.
+    pub fn in_review(
+        &self,
+        after: u64,
+        limit: usize,
+        fits: impl Fn(&Payment) -> bool,
+    ) -> (Vec<Payment>, bool) {
+        let published = self.view.read();
+        let set = &published.set;
+        let after = (Bound::Excluded(PaymentId(after)), Bound::Unbounded);
+        let found = set.in_review().range(after);
+        let mut found = found
+            .filter_map(|id| set.payment(*id))
+            .filter(|now| fits(now));
+        let page = found.by_ref().take(limit).cloned().collect();
+        (page, found.next().is_some())
+    }
+
+    /// Returns the number of payments in review, as of the last durable batch.
+    pub fn in_review_len(&self) -> usize {
+        self.view.read().set.in_review().len()
     }
 
     /// Returns holds that came due at or before `now`, the earliest first, at most `limit`.

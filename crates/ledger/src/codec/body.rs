@@ -4,15 +4,15 @@ use super::bytes::{Corrupt, Input, Put, len_u8, word};
 use super::details;
 use super::objects::{
     access, currency, label, owner_name, payment_kind, priority, put_setting_names, queue_mode,
-    setting_body, take_setting_names,
+    risk_label, setting_body, take_setting_names,
 };
 use super::operation::Operation;
 use crate::{
-    AccountId, AccountKind, AdvanceTime, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey,
-    Data, DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount,
-    OrderKey, Overdraft, OwnerId, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId, Publish,
-    PutSetting, Queue, QueueTerms, Reason, Reference, Refund, ReplyTo, ReturnPayout, SHARES_MAX,
-    SettingId, SettingKind, SettlePayout, Share, Topic,
+    AccountId, AccountKind, AdvanceTime, ApiKeyId, Approve, Body, Capture, CorrelationId,
+    CreateApiKey, Data, DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, Investigate,
+    NAMED_ACCOUNTS_MAX, OpenAccount, OrderKey, Overdraft, OwnerId, Part, Pay, PayeeAmount,
+    PayeeAmounts, Payees, PaymentId, Publish, PutSetting, Queue, QueueTerms, Reason, Reference,
+    Refund, ReplyTo, ReturnPayout, SHARES_MAX, SettingId, SettingKind, SettlePayout, Share, Topic,
 };
 
 pub(super) const PAY_HOLD: u8 = 1;
@@ -44,6 +44,11 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
             into,
         ),
         Body::Void(id) | Body::Expire(id) | Body::Run(id) => into.u64(id.0),
+        Body::Approve(approve) => {
+            into.u64(approve.payment.0);
+            into.u8(u8::from(approve.by_payer));
+        }
+        Body::Investigate(found) => put_investigate(found, into),
         Body::Refund(refund) => put_change(
             refund.payment,
             refund.amount,
@@ -131,6 +136,11 @@ pub(super) fn take_body(
         Operation::Void => Body::Void(PaymentId(input.u64()?)),
         Operation::Expire => Body::Expire(PaymentId(input.u64()?)),
         Operation::Run => Body::Run(PaymentId(input.u64()?)),
+        Operation::Approve => Body::Approve(Approve {
+            payment: PaymentId(input.u64()?),
+            by_payer: input.flag()?,
+        }),
+        Operation::Investigate => Body::Investigate(Box::new(take_investigate(&mut input)?)),
         Operation::Refund => {
             let (payment, amount, refund_fee, splits) = take_change(&mut input)?;
             Body::Refund(Refund {
@@ -443,6 +453,55 @@ fn take_change(
         flags & FINAL_OR_REFUND_FEE != 0,
         splits,
     ))
+}
+
+/// Length of the fixed part of an `Investigate`, and where in it the label is.
+pub(super) const INVESTIGATE_FIXED: usize = 12;
+pub(super) const INVESTIGATE_LABEL: usize = 9;
+
+const BEGUN: u8 = 1;
+const NOT_BEGUN: u8 = 2;
+const ASSIGNEE_GIVEN: u8 = 1;
+
+fn put_investigate(found: &Investigate, into: &mut Vec<u8>) {
+    into.u64(found.payment.0);
+    into.u8(found.investigating.map_or(0, |begun| match begun {
+        true => BEGUN,
+        false => NOT_BEGUN,
+    }));
+    into.u8(found.label.map_or(0, |label| label as u8));
+    let assignee = found.assignee.as_ref();
+    into.u8(assignee.map_or(0, |_| ASSIGNEE_GIVEN));
+    let name = assignee.and_then(Option::as_ref);
+    let name = name.map_or(&[][..], |name| name.as_bytes());
+    into.u8(len_u8(name));
+    into.put(name);
+}
+
+fn take_investigate(input: &mut Input<'_>) -> Result<Investigate, Corrupt> {
+    let payment = PaymentId(input.u64()?);
+    let investigating = match input.u8()? {
+        0 => None,
+        BEGUN => Some(true),
+        NOT_BEGUN => Some(false),
+        _ => return Err(Corrupt("unknown stage")),
+    };
+    let risk_label = match input.u8()? {
+        0 => None,
+        number => Some(risk_label(number)?),
+    };
+    let is_given = input.flag()?;
+    let len = input.u8()?;
+    let name = label(input.take(len.into())?)?;
+    if name.is_some() && !is_given {
+        return Err(Corrupt("a name that is not given"));
+    }
+    Ok(Investigate {
+        payment,
+        investigating,
+        assignee: is_given.then_some(name),
+        label: risk_label,
+    })
 }
 
 fn take_splits(input: &mut Input<'_>) -> Result<PayeeAmounts, Corrupt> {

@@ -12,7 +12,7 @@
 //! ```
 //! leg (56 bytes): account u64 · amount, posted_after i64 · held_after, prev, skip u64 · seq u48 · currency u16
 //!
-//! assessment: effect u8 · length u16 · report
+//! assessment: effect u8 (0 allow, 1 block, 2 review) · [review: kind u8 · seconds u32] · length u16 · report
 //! limits: count u8 · count × (setting, bucket, payments, amount u64): see `LimitUse`
 //!
 //! origin: setting, revision u64 · message [32] · hops u8 · to_len, correlation_id_len u16 (0 = none) · to · correlation_id
@@ -28,6 +28,9 @@
 //!                  [splits u8 · splits × (account, amount u64)]
 //!                  queue: priority, correlation_id_len u8 · not_before, expires_at, reply_to (0 = none) u64 · correlation_id
 //! void, expire, run  payment u64
+//! approve          payment u64 · by_payer u8
+//! investigate      payment u64 · stage u8 (0 not given, 1 investigating, 2 open) · label u8 (0 = not given) · assignee_given u8 ·
+//!                  assignee_len u8 (0 = removed) · assignee
 //! settle_payout    payout u64 · failure (none = paid)
 //! return_payout    payout u64 · flags u8 (1 amount given) · amount u64 (0 if not given) · reason
 //! create_api_key   access, owner_len, label_len u8 · secret_hash [32] · owner · label
@@ -50,7 +53,7 @@
 //! open_account                     owner · account
 //! freeze/unfreeze/close_account    account · has_details u8 · [details]
 //! pay                              owner of the payment u64 · if accepted and split or with fees: amount u64 per share
-//! capture, refund, void, expire    payment · [reply_to u64]
+//! capture, refund, void, expire, approve, investigate    payment · [reply_to u64]
 //! refund, return_payout            of one that is refused for lack of funds: the account that lacks them u64
 //! run                              payment, also of a rejected one by which the payment failed · [reply_to u64]
 //! settle_payout                    payment
@@ -287,7 +290,12 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
                 details::put_optional_details(outcome.details.as_deref(), into);
             }
         }
-        Body::Capture(_) | Body::Void(_) | Body::Expire(_) | Body::Refund(_) => {
+        Body::Capture(_)
+        | Body::Void(_)
+        | Body::Expire(_)
+        | Body::Approve(_)
+        | Body::Investigate(_)
+        | Body::Refund(_) => {
             objects::put_payment(
                 outcome
                     .payment

@@ -8,7 +8,8 @@
 //!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status, reached_payees u8 ·
 //!          [if queued: priority u8 · not_before, expires_at, reply_to u64 (0 = none)] · shares u8 · shares × (account, amount, captured, refunded,
 //!          refunded_with_fee u64 · is_fee u8)
-//!          · flags u8 (1 text, 2 split_base) · [text] · [split_base: payees × (captured, refunded, refunded_with_fee u64)]
+//!          · flags u8 (1 text, 2 split_base, 4 review, 8 label) · [text] · [split_base: payees × (captured, refunded, refunded_with_fee u64)] ·
+//!          [review: kind, stage, has_hold u8 · [expires_at u64] · assignee_len u8 · assignee] · [label u8]
 //! text     revision, description_at, metadata_at (0 = the record that created the object), changed_at u64
 //! details  object u8 (1 account, 3 owner) · id u64 · text · has_profile u8 · [kind u8 (0 = none) · status, external_len u8 · external_id]
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
@@ -23,10 +24,11 @@ use super::limits::check_setting;
 use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
-    ApiKeyStatus, Context, Currency, Date, Label, ManagedBy, Overdraft, OwnerId, OwnerName,
+    ApiKeyStatus, Context, Currency, Date, Hold, Label, ManagedBy, Overdraft, OwnerId, OwnerName,
     OwnerRef, Payment, PaymentId, PaymentKind, PaymentShare, PaymentStatus, PreviousSecret,
-    Priority, QueueMode, QueueState, QueueTerms, ReplyTo, Setting, SettingBody, SettingChange,
-    SettingId, SettingKind, Slug, SplitBase, TextState, TimeOffset,
+    Priority, QueueMode, QueueState, QueueTerms, ReplyTo, Review, ReviewKind, ReviewStage,
+    RiskLabel, Setting, SettingBody, SettingChange, SettingId, SettingKind, Slug, SplitBase,
+    TextState, TimeOffset,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -150,6 +152,8 @@ pub(super) fn owner_name(bytes: &[u8]) -> Result<OwnerName, Corrupt> {
 
 const TEXT: u8 = 1;
 const SPLIT_BASE: u8 = 2;
+const REVIEW: u8 = 4;
+const LABEL: u8 = 8;
 
 pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
     let amounts = [
@@ -200,12 +204,11 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
         .for_each(|value| into.u64(*value));
         into.u8(u8::from(share.is_fee));
     }
-    into.u8(if payment.text.is_some() { TEXT } else { 0 }
-        | if payment.split_base.is_some() {
-            SPLIT_BASE
-        } else {
-            0
-        });
+    let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
+    into.u8(flag(payment.text.is_some(), TEXT)
+        | flag(payment.split_base.is_some(), SPLIT_BASE)
+        | flag(payment.review.is_some(), REVIEW)
+        | flag(payment.label.is_some(), LABEL));
     if let Some(text) = &payment.text {
         put_text_state(text, into);
     }
@@ -215,6 +218,51 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
             .flat_map(|base| [base.captured, base.refunded, base.refunded_with_fee])
             .for_each(|value| into.u64(value));
     }
+    if let Some(review) = &payment.review {
+        put_review(review, into);
+    }
+    if let Some(label) = payment.label {
+        into.u8(label as u8);
+    }
+}
+
+fn put_review(review: &Review, into: &mut Vec<u8>) {
+    into.u8(review.kind as u8);
+    into.u8(review.stage as u8);
+    into.u8(u8::from(review.hold.is_some()));
+    if let Some(hold) = review.hold {
+        into.u64(hold.expires_at);
+    }
+    let assignee = review.assignee.as_ref();
+    let assignee = assignee.map_or(&[][..], |name| name.as_bytes());
+    into.u8(len_u8(assignee));
+    into.put(assignee);
+}
+
+fn take_review(input: &mut Input<'_>) -> Result<Review, Corrupt> {
+    let kind = review_kind(input.u8()?)?;
+    let stage = ReviewStage::from_number(input.u8()?).ok_or(Corrupt("unknown stage"))?;
+    let hold = match input.flag()? {
+        true => Some(Hold {
+            expires_at: input.u64()?,
+        }),
+        false => None,
+    };
+    let len = input.u8()?;
+    Ok(Review {
+        kind,
+        stage,
+        hold,
+        assignee: label(input.take(len.into())?)?,
+    })
+}
+
+pub(super) fn review_kind(number: u8) -> Result<ReviewKind, Corrupt> {
+    ReviewKind::from_number(number).ok_or(Corrupt("unknown kind of review"))
+}
+
+pub(super) fn risk_label(number: u8) -> Result<RiskLabel, Corrupt> {
+    RiskLabel::from_number(number).ok_or(Corrupt("unknown label"))
 }
 
 pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
@@ -260,7 +308,7 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         .map(|_| take_share(input))
         .collect::<Result<_, _>>()?;
     let flags = input.u8()?;
-    if flags & !(TEXT | SPLIT_BASE) != 0 {
+    if flags & !(TEXT | SPLIT_BASE | REVIEW | LABEL) != 0 {
         return Err(Corrupt("unknown flags"));
     }
     let text = if flags & TEXT != 0 {
@@ -287,6 +335,8 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         changed_at,
         queue,
         text,
+        review: None,
+        label: None,
         reached_payees,
         split_base: None,
         shares,
@@ -297,6 +347,19 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
             .iter()
             .map(|share| take_split_base(share, input));
         payment.split_base = Some(Box::new(base.collect::<Result<_, _>>()?));
+    }
+    if flags & REVIEW != 0 {
+        payment.review = Some(Box::new(take_review(input)?));
+    }
+    if flags & LABEL != 0 {
+        payment.label = Some(risk_label(input.u8()?)?);
+    }
+    let review = payment.review.as_ref();
+    let waits = review.is_some_and(|review| review.stage.is_open());
+    if waits != (status == PaymentStatus::InReview) || waits && held != amount {
+        return Err(Corrupt(
+            "a payment in review that is not held, or the other way round",
+        ));
     }
     Ok(payment)
 }

@@ -51,11 +51,15 @@ pub enum Operation {
     SettlePayout = 21,
     /// Return a paid payout.
     ReturnPayout = 22,
+    /// Approve a payment that is in review.
+    Approve = 23,
+    /// Record what people find out about a payment.
+    Investigate = 24,
 }
 
 impl Operation {
     /// All operations, ordered by number.
-    pub const ALL: [Operation; 22] = [
+    pub const ALL: [Operation; 24] = [
         Self::OpenAccount,
         Self::FreezeAccount,
         Self::UnfreezeAccount,
@@ -78,6 +82,8 @@ impl Operation {
         Self::AdvanceTime,
         Self::SettlePayout,
         Self::ReturnPayout,
+        Self::Approve,
+        Self::Investigate,
     ];
 
     /// Returns whether records of the operation are internal: they have a position and are no events.
@@ -110,6 +116,8 @@ impl Operation {
             Body::AdvanceTime(_) => Self::AdvanceTime,
             Body::SettlePayout(_) => Self::SettlePayout,
             Body::ReturnPayout(_) => Self::ReturnPayout,
+            Body::Approve(_) => Self::Approve,
+            Body::Investigate(_) => Self::Investigate,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::assessment::{AssessmentRef, take_assessment};
 use super::body::{
-    ADVANCE_TIME, NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PAY_SCOPE, PUBLISH_FIXED,
-    PUT_SETTING_FIXED, SETTING_HEAD, take_advance_time, take_body,
+    ADVANCE_TIME, INVESTIGATE_FIXED, INVESTIGATE_LABEL, NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE,
+    PAY_SCOPE, PUBLISH_FIXED, PUT_SETTING_FIXED, SETTING_HEAD, take_advance_time, take_body,
 };
 use super::bytes::{Corrupt, Input, u16_at, u64_at};
 use super::details::{
@@ -15,14 +15,16 @@ use super::layout::{
 };
 use super::limits::{LIMIT_USE, check_setting, read_use, take_uses};
 use super::objects::{
-    currency, queue_mode, take_account, take_api_key, take_owner, take_payment, take_setting_change,
+    currency, queue_mode, risk_label, take_account, take_api_key, take_owner, take_payment,
+    take_setting_change,
 };
 use super::operation::Operation;
 use super::origin::{OriginRef, read_origin};
 use crate::{
     AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Effect, Key, Leg, LimitUse,
     ObjectId, Outcome, OwnerId, Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference,
-    Rejection, ReplyTo, SHARES_MAX, Setting, SettingChange, SettingId, SettingKind, Text, Topic,
+    Rejection, ReplyTo, RiskLabel, SHARES_MAX, Setting, SettingChange, SettingId, SettingKind,
+    Text, Topic,
 };
 use arrayvec::ArrayVec;
 
@@ -154,11 +156,14 @@ impl<'a> RecordRef<'a> {
             | Operation::Void
             | Operation::Expire
             | Operation::Run
+            | Operation::Approve
                 if accepted =>
             {
                 (8, IMAGE_REFUNDED + 8)
             }
             Operation::SettlePayout | Operation::ReturnPayout if accepted => (8, IMAGE_KIND + 1),
+            Operation::Investigate if accepted => (INVESTIGATE_FIXED, IMAGE_KIND + 1),
+            Operation::Investigate => (INVESTIGATE_FIXED, 0),
             Operation::OpenAccount => (OPEN_FIXED, 0),
             Operation::Publish => (PUBLISH_FIXED, 0),
             Operation::SetQueue => (1, 0),
@@ -222,6 +227,9 @@ impl<'a> RecordRef<'a> {
             }
             Operation::SetQueue => {
                 queue_mode(self.body[0])?;
+            }
+            Operation::Investigate => {
+                self.take_label()?;
             }
             Operation::Update => {
                 self.take_updated()?;
@@ -345,6 +353,8 @@ impl<'a> RecordRef<'a> {
             | Operation::Void
             | Operation::Expire
             | Operation::Run
+            | Operation::Approve
+            | Operation::Investigate
             | Operation::SettlePayout
             | Operation::ReturnPayout
             | Operation::Refund => Some(PaymentId(u64_at(self.body, 0))),
@@ -381,6 +391,8 @@ impl<'a> RecordRef<'a> {
             | Operation::Void
             | Operation::Expire
             | Operation::Run
+            | Operation::Approve
+            | Operation::Investigate
             | Operation::Refund
             | Operation::SettlePayout
             | Operation::ReturnPayout
@@ -389,11 +401,11 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// Returns the kind of the payment that a `Pay` created, or that a `Run` or a `Void` changed.
+    /// Returns the kind of the payment that a `Pay` created, or that a `Run`, an `Approve`, a `Void` or an `Expire` changed.
     pub fn payment_kind(&self) -> Option<PaymentKind> {
         match self.operation {
             Operation::Pay => PaymentKind::from_number(self.body[0]),
-            Operation::Run | Operation::Void => {
+            Operation::Run | Operation::Approve | Operation::Void | Operation::Expire => {
                 let kind = self.images.get(IMAGE_KIND)?;
                 PaymentKind::from_number(*kind)
             }
@@ -418,6 +430,25 @@ impl<'a> RecordRef<'a> {
     /// Returns whether the record is a `Pay` that only holds the amount.
     pub fn is_hold(&self) -> bool {
         self.operation == Operation::Pay && self.body[1] & PAY_HOLD != 0
+    }
+
+    /// Returns whether the record made the payment wait for an approval: a `Pay` or a `Run`.
+    pub fn is_in_review(&self) -> bool {
+        let effect = self.assessment.map(|found| found.effect);
+        let is_held = self.rejection.is_none() && !self.is_queued();
+        is_held && matches!(effect, Some(Effect::Review(_)))
+    }
+
+    /// Returns what an `Investigate` says that the payment was, if it does.
+    pub fn label(&self) -> Option<RiskLabel> {
+        self.take_label().expect("checked when parsed")
+    }
+
+    fn take_label(&self) -> Result<Option<RiskLabel>, Corrupt> {
+        match (self.operation, self.body.get(INVESTIGATE_LABEL)) {
+            (Operation::Investigate, Some(&number)) if number > 0 => risk_label(number).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Returns whether the record is a `Pay` that queues the payment.
@@ -569,6 +600,7 @@ impl<'a> RecordRef<'a> {
                 | Operation::Void
                 | Operation::Expire
                 | Operation::Run
+                | Operation::Approve
                 | Operation::SettlePayout
                 | Operation::Refund
         );
@@ -688,7 +720,12 @@ impl<'a> RecordRef<'a> {
                     outcome.details = Some(Box::new(take_details(&mut input)?));
                 }
             },
-            Body::Capture(_) | Body::Void(_) | Body::Expire(_) | Body::Refund(_) => {
+            Body::Capture(_)
+            | Body::Void(_)
+            | Body::Expire(_)
+            | Body::Approve(_)
+            | Body::Investigate(_)
+            | Body::Refund(_) => {
                 outcome.payment = Some(take_payment(&mut input)?);
             }
             Body::SettlePayout(_) => outcome.payment = Some(take_payment(&mut input)?),

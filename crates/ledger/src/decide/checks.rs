@@ -1,8 +1,8 @@
 //! Checks and parts of outcomes that several commands share.
 
 use crate::{
-    AMOUNT_MAX, Account, AccountId, Actor, ApiKeyId, ApiKeyStatus, Capture, Command, Context,
-    Effect, Leg, Outcome, Owner, OwnerId, OwnerName, Payment, PaymentKind, PaymentStatus,
+    AMOUNT_MAX, Account, AccountId, Actor, ApiKeyId, ApiKeyStatus, Assessment, Capture, Command,
+    Context, Effect, Leg, Outcome, Owner, OwnerId, OwnerName, Payment, PaymentKind, PaymentStatus,
     Rejection, WorkingSet,
 };
 
@@ -189,8 +189,16 @@ fn assert_payment_sound(payment: &Payment) {
     assert!(
         payment.kind != PaymentKind::Payout
             || [0, payment.amount].contains(&payment.held)
-                && (payment.status == PaymentStatus::Pending) == (payment.held > 0),
-        "a payout is held whole while it is pending, and only then"
+                && [PaymentStatus::Pending, PaymentStatus::InReview].contains(&payment.status)
+                    == (payment.held > 0),
+        "a payout is held whole while it is pending or in review, and only then"
+    );
+    let review = payment.review.as_ref();
+    let waits = review.is_some_and(|review| review.stage.is_open());
+    assert!(
+        waits == (payment.status == PaymentStatus::InReview)
+            && !(waits && payment.held != payment.amount),
+        "a payment is held whole while it is in review"
     );
     let shares = &payment.shares;
     // An update of a failed payment leaves it as it was: its shares were never computed.
@@ -211,6 +219,12 @@ fn assert_payment_sound(payment: &Payment) {
         shares.iter().all(|share| share.captured <= share.amount),
         "no share captures more than its part"
     );
+}
+
+/// Returns whether the rules for risk hold the payment for review.
+pub(super) fn is_for_review(command: &Command) -> bool {
+    let assessment = command.assessment.as_deref();
+    assessment.and_then(Assessment::review).is_some()
 }
 
 /// Checks that the rules for risk do not block the payment.

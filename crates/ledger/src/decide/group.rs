@@ -1,6 +1,6 @@
 //! Groups of commands that are accepted or refused together.
 
-use super::{decide, refuse};
+use super::{decide_one, refuse};
 use crate::{Command, Context, Outcome, Rejection, WorkingSet, apply};
 
 /// Decides and applies a group of commands: all are accepted, or all are refused. The first takes
@@ -11,7 +11,8 @@ pub fn decide_group(set: &mut WorkingSet, commands: &[Command], first: Context) 
     set.begin_undo();
     let mut outcomes = Vec::with_capacity(commands.len());
     for (command, ctx) in in_order(commands, first) {
-        let outcome = decide(set, command, ctx);
+        let mut outcome = Outcome::default();
+        decide_one(set, command, true, ctx, &mut outcome);
         if let Some(rejection) = outcome.rejection {
             set.undo();
             return abort(set, commands, first, outcomes.len(), rejection, &outcome);

@@ -14,6 +14,7 @@ mod payout;
 mod refund;
 mod refuse;
 mod release;
+mod review;
 mod run;
 mod settings;
 
@@ -33,9 +34,20 @@ pub fn decide(set: &WorkingSet, command: &Command, ctx: Context) -> Outcome {
 
 /// Like [`decide`], but overwrites an earlier outcome: returning a value of this size a million times per second is slow.
 pub fn decide_into(set: &WorkingSet, command: &Command, ctx: Context, outcome: &mut Outcome) {
+    decide_one(set, command, false, ctx, outcome);
+}
+
+/// `is_grouped`: whether other commands are accepted or refused together with this one.
+fn decide_one(
+    set: &WorkingSet,
+    command: &Command,
+    is_grouped: bool,
+    ctx: Context,
+    outcome: &mut Outcome,
+) {
     assert!(ctx.position > 0, "positions begin at 1");
     outcome.clear();
-    match accept(set, command, ctx, outcome) {
+    match accept(set, command, is_grouped, ctx, outcome) {
         Ok(()) => assert_sound(outcome),
         Err(rejection) => *outcome = refuse(set, command, rejection, ctx),
     }
@@ -44,13 +56,14 @@ pub fn decide_into(set: &WorkingSet, command: &Command, ctx: Context, outcome: &
 fn accept(
     set: &WorkingSet,
     command: &Command,
+    is_grouped: bool,
     ctx: Context,
     outcome: &mut Outcome,
 ) -> Result<(), Rejection> {
     check_actor(set, command.actor)?;
     let actor = command.actor;
     *outcome = match &command.body {
-        Body::Pay(pay) => return pay::pay(set, command, pay, ctx, outcome),
+        Body::Pay(pay) => return pay::pay(set, command, pay, is_grouped, ctx, outcome),
         Body::Run(payment) => return run::run(set, command, *payment, ctx, outcome),
         Body::OpenAccount(open) => accounts::open(set, actor, open, ctx),
         Body::FreezeAccount(account) => accounts::freeze(set, actor, *account, ctx),
@@ -59,6 +72,8 @@ fn accept(
         Body::Capture(capture) => capture::capture(set, actor, capture, ctx),
         Body::Void(payment) => release::void(set, actor, *payment, ctx),
         Body::Expire(payment) => release::expire(set, actor, *payment, ctx),
+        Body::Approve(approve) => review::approve(set, actor, *approve, ctx),
+        Body::Investigate(found) => review::investigate(set, actor, found, ctx),
         Body::Refund(refund) => refund::refund(set, actor, refund, ctx),
         Body::SettlePayout(settle) => payout::settle(set, actor, settle, ctx),
         Body::ReturnPayout(give) => payout::give_back(set, command, give, ctx),

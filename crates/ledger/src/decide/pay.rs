@@ -1,7 +1,8 @@
 //! Pay, transfer, top up, pay out, adjust; at once or as a hold.
 
 use super::checks::{
-    check_assessment, check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed,
+    check_assessment, check_ceiling, check_floor, check_funds, is_for_review, is_platform, leg,
+    refuse_if, signed,
 };
 use super::limits::{self, Counted};
 use super::payout;
@@ -21,6 +22,7 @@ pub(super) fn pay(
     set: &WorkingSet,
     command: &Command,
     pay: &Pay,
+    is_grouped: bool,
     ctx: Context,
     outcome: &mut Outcome,
 ) -> Result<(), Rejection> {
@@ -38,9 +40,12 @@ pub(super) fn pay(
     check_reference(set, command, pay, source, &payees)?;
     check_assessment(command)?;
     // A queued payment holds nothing: its balances are checked when it runs.
-    let (hold, now) = (pay.hold.is_some(), pay.queue.is_none());
+    let in_review = is_for_review(command);
+    let (hold, now) = (pay.hold.is_some() || in_review, pay.queue.is_none());
     if now {
         check_balances(pay.amount, hold, source, &payees, &amounts)?;
+        let possible = !is_grouped && pay.kind != PaymentKind::Adjustment;
+        refuse_if(in_review && !possible, Rejection::ReviewNotPossible)?;
         let payment = Counted {
             source,
             kind: pay.kind,

@@ -181,6 +181,8 @@ fn returned(
         changed_at: ctx.position,
         queue: None,
         text: None,
+        review: None,
+        label: None,
         reached_payees: true,
         split_base: None,
         shares: smallvec![share],

@@ -2,20 +2,28 @@
 
 use super::checks::{Decision, check_may_release, is_platform, leg, refuse_if, standing};
 use super::payout::check_no_payout;
-use crate::{Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejection, WorkingSet};
+use crate::{
+    Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejection, ReviewStage, WorkingSet,
+};
 
 pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
     let payment = set.find_payment(payment)?;
     // The requester of a queued payment can cancel it until it runs.
-    let own = payment.queue.is_some() && payment.actor.owner == actor.owner;
+    // The same holds while it is in review.
+    let in_review = payment.status == PaymentStatus::InReview;
+    let own = (payment.queue.is_some() || in_review) && payment.actor.owner == actor.owner;
     if !own {
         check_may_release(set, actor, payment)?;
     }
     refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
-    if payment.held > 0 {
+    if payment.held > 0 && !in_review {
         check_no_payout(payment)?;
     }
-    release(set, payment, PaymentStatus::Voided, ctx)
+    let stage = match is_platform(actor) {
+        true => ReviewStage::Declined,
+        false => ReviewStage::Cancelled,
+    };
+    release(set, payment, PaymentStatus::Voided, stage, ctx)
 }
 
 pub(super) fn expire(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
@@ -23,14 +31,16 @@ pub(super) fn expire(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Co
     refuse_if(!is_platform(actor), Rejection::Forbidden)?;
     refuse_if(payment.held == 0, Rejection::PaymentNotOpen)?;
     refuse_if(ctx.timestamp < payment.expires_at, Rejection::HoldNotDue)?;
-    release(set, payment, PaymentStatus::Expired, ctx)
+    let stage = ReviewStage::Expired;
+    release(set, payment, PaymentStatus::Expired, stage, ctx)
 }
 
-/// `untouched`: status of the payment if nothing was captured.
+/// `untouched`: status of the payment if nothing was captured. `stage`: where its review stands, if it was in review.
 fn release(
     set: &WorkingSet,
     payment: &Payment,
     untouched: PaymentStatus,
+    stage: ReviewStage,
     ctx: Context,
 ) -> Decision {
     let source = set.find_account(payment.source)?;
@@ -45,6 +55,10 @@ fn release(
     }
     let mut after = payment.clone();
     after.held = 0;
+    let review = after.review.as_mut();
+    if let Some(review) = review.filter(|review| review.stage.is_open()) {
+        review.stage = stage;
+    }
     outcome.reply_to = after.queue.take().and_then(|terms| terms.reply_to);
     after.status = if after.captured == 0 {
         untouched

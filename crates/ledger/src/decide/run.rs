@@ -4,8 +4,8 @@ use super::checks::{check_actor, check_assessment, is_platform, refuse_if};
 use super::limits::{self, Counted};
 use super::pay::{check_accounts, check_balances, put_legs};
 use crate::{
-    Account, Command, Context, Outcome, Payment, PaymentId, PaymentStatus, QueueMode, QueueTerms,
-    Rejection, SHARES_MAX, WorkingSet,
+    Account, Assessment, Command, Context, Hold, Outcome, Payment, PaymentId, PaymentKind,
+    PaymentStatus, QueueMode, QueueTerms, Rejection, Review, SHARES_MAX, WorkingSet,
 };
 use arrayvec::ArrayVec;
 
@@ -38,11 +38,18 @@ pub(super) fn run(
     }
     let amounts: ArrayVec<u64, SHARES_MAX> =
         payment.shares.iter().map(|share| share.amount).collect();
+    let asked_hold = (payment.expires_at > 0).then_some(Hold {
+        expires_at: payment.expires_at,
+    });
+    let assessment = command.assessment.as_deref();
+    let review = assessment.and_then(Assessment::review);
+    let holds = asked_hold.is_some() || review.is_some();
     let mut against = check(set, payment, terms, source, &payees, ctx)
         .and_then(|()| check_assessment(command))
+        .and_then(|()| check_balances(payment.amount, holds, source, &payees, &amounts))
         .and_then(|()| {
-            let hold = payment.expires_at > 0;
-            check_balances(payment.amount, hold, source, &payees, &amounts)
+            let possible = payment.kind != PaymentKind::Adjustment;
+            refuse_if(review.is_some() && !possible, Rejection::ReviewNotPossible)
         })
         .err();
     if against.is_none() {
@@ -60,7 +67,7 @@ pub(super) fn run(
             }
         }
     }
-    let held = against.is_none() && payment.expires_at > 0;
+    let held = against.is_none() && holds;
     let moved = against.is_none() && !held;
     // A payment that fails never reaches its payees.
     let reached = if against.is_none() { payees.len() } else { 0 };
@@ -80,9 +87,15 @@ pub(super) fn run(
     after.reached_payees = against.is_none();
     after.status = match against {
         Some(_) => PaymentStatus::Failed,
+        None if review.is_some() => PaymentStatus::InReview,
         None if held => PaymentStatus::held(payment.kind),
         None => PaymentStatus::moved(payment.kind),
     };
+    if let (Some(terms), None) = (review, against) {
+        let (review, hold) = Review::begin(terms, asked_hold, ctx);
+        after.expires_at = hold.expires_at;
+        after.review = Some(Box::new(review));
+    }
     if held {
         after.held = after.amount;
     }

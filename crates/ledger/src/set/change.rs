@@ -173,6 +173,7 @@ impl WorkingSet {
 
     fn swap_payment(&mut self, payment: Payment) -> Option<Payment> {
         self.queued.add(queued_by(&payment));
+        self.note_review(payment.id, payment.status == PaymentStatus::InReview);
         let before = self.payments.put(payment);
         self.queued.remove(before.as_ref().and_then(queued_by));
         before
@@ -181,6 +182,15 @@ impl WorkingSet {
     pub(super) fn remove_payment(&mut self, id: PaymentId) {
         let before = self.payments.remove(id.0);
         self.queued.remove(before.as_ref().and_then(queued_by));
+        self.note_review(id, false);
+    }
+
+    fn note_review(&mut self, id: PaymentId, is_in_review: bool) {
+        if is_in_review {
+            self.in_review.insert(id);
+        } else if !self.in_review.is_empty() {
+            self.in_review.remove(&id);
+        }
     }
 
     pub(crate) fn put_queue(&mut self, queue: QueueState) {

@@ -23,7 +23,7 @@ use crate::{
     SettingKind, Slug, TimeOffset,
 };
 use hashbrown::{HashMap, HashSet};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lookups::Droppable;
 use sip::Sip;
@@ -56,6 +56,8 @@ pub struct WorkingSet {
     time_offset: TimeOffset,
     /// Payments in the queue, all of which are in the set.
     queued: queued::Queued,
+    /// Payments in review, all of which are in the set.
+    in_review: BTreeSet<PaymentId>,
     horizon: u64,
     undo: Option<Vec<undo::UndoEntry>>,
 }
@@ -136,6 +138,7 @@ impl WorkingSet {
             queue: QueueState::default(),
             time_offset: TimeOffset::default(),
             queued: queued::Queued::default(),
+            in_review: BTreeSet::new(),
             horizon: 0,
             undo: None,
         };
@@ -294,6 +297,11 @@ impl WorkingSet {
     /// Returns the time that was added to the clock.
     pub fn time_offset(&self) -> TimeOffset {
         self.time_offset
+    }
+
+    /// Returns the payments in review.
+    pub fn in_review(&self) -> &BTreeSet<PaymentId> {
+        &self.in_review
     }
 
     /// Returns the number of queued payments.

@@ -480,6 +480,7 @@ fn golden_world() -> World {
     origin_records(&mut world, alice, shop);
     limited_records(&mut world, alice, shop);
     assessed_records(&mut world, alice, shop);
+    reviewed_records(&mut world, alice, shop);
     world
 }
 
@@ -762,6 +763,36 @@ fn assessed_records(world: &mut World, alice: AccountId, shop: AccountId) {
     let queued = PaymentId(world.position);
     let run_it = crate::assessments::assessed(Effect::Block, Body::Run(queued));
     assert_eq!(world.run(&run_it).rejection, blocked);
+}
+
+/// Payments in review: one that is approved, one that is confirmed, one that is declined, and what was found out about the first.
+fn reviewed_records(world: &mut World, alice: AccountId, shop: AccountId) {
+    let mut held = |kind, pay| {
+        let effect = crate::reviews::held(kind);
+        let command = crate::assessments::assessed(effect, Body::Pay(pay));
+        assert_eq!(world.run(&command).rejection, None);
+        PaymentId(world.position)
+    };
+    let hold = Pay {
+        hold: Some(Hold {
+            expires_at: u64::MAX,
+        }),
+        ..plain_pay(shop, alice, 1)
+    };
+    let approved = held(ReviewKind::Review, plain_pay(shop, alice, 1));
+    let confirmed = held(ReviewKind::Challenge, hold.clone());
+    let declined = held(ReviewKind::Challenge, hold);
+    world.must(Body::Investigate(Box::new(Investigate {
+        investigating: Some(true),
+        assignee: Some(Label::new("fraud team").ok()),
+        ..crate::reviews::note(approved, None)
+    })));
+    world.must(crate::reviews::approve(approved, false));
+    world.must(crate::reviews::approve(confirmed, true));
+    world.must(Body::Void(declined));
+    world.submit(Actor::SYSTEM, crate::reviews::approve(declined, false));
+    let found = crate::reviews::note(approved, Some(RiskLabel::Genuine));
+    world.must(Body::Investigate(Box::new(found)));
 }
 
 /// Queued payments: one that is captured, one that is held, one that fails, one that is taken back, one that is too early.

@@ -159,9 +159,13 @@ pub(crate) fn command(world: &World, dice: &Dice, now: u64) -> Command {
 
 /// Only payments are assessed.
 fn assessment(kind: u16, die: u16) -> Option<Box<Assessment>> {
-    let is_payment = matches!(kind % 58, 7..=20 | 29);
-    let effect = match die % 3 {
+    let is_payment = matches!(kind % 64, 7..=20 | 29);
+    let effect = match die % 4 {
         0 => Effect::Block,
+        1 | 2 => Effect::Review(ReviewTerms {
+            kind: ReviewKind::ALL[usize::from(die / 8 % 2)],
+            seconds: 1 + u32::from(die / 16),
+        }),
         _ => Effect::Allow,
     };
     let found = Assessment::new(effect, &vec![b'a'; 1 + usize::from(die % 500)]);
@@ -182,7 +186,7 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
     let [d0, d1, d2, ..] = *dice;
     let some = (d1 % 3 != 0)
         .then(|| amount(d2) % 5_000_000_000_000_000_000 / if d2 % 3 == 0 { 1 } else { 8 });
-    match kind % 58 {
+    match kind % 64 {
         0..=1 => Body::OpenAccount(open(dice)),
         2 if d1 % 2 == 0 => Body::FreezeAccount(account(world, d0, now)),
         2..=4 => Body::UnfreezeAccount(account(world, d0, now)),
@@ -275,6 +279,21 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
             amount: some,
             reason: (d1 % 2 == 0).then(|| Reason::new(&word(d2)).unwrap()),
         }),
+        58..=60 => Body::Approve(Approve {
+            payment: payment_that(world, d0, now, |payment| {
+                payment.status == PaymentStatus::InReview
+            }),
+            by_payer: d1 % 2 == 0,
+        }),
+        61..=63 => Body::Investigate(Box::new(Investigate {
+            payment: payment_that(world, d0, now, |payment| {
+                d1 % 2 == 0 || payment.status == PaymentStatus::InReview
+            }),
+            investigating: [None, Some(true), Some(false)][usize::from(d1 % 3)],
+            assignee: [None, Some(None), Some(Label::new(&word(d2)).ok())][usize::from(d2 % 3)]
+                .clone(),
+            label: RiskLabel::from_number((dice[3] % 3) as u8),
+        })),
         _ => Body::SetQueue(match d0 % 6 {
             0 => QueueMode::Paused,
             1 => QueueMode::Draining,

@@ -24,6 +24,7 @@ mod queued;
 mod references;
 mod refusals;
 mod rejections;
+mod reviews;
 mod rules;
 mod settings;
 mod settle;

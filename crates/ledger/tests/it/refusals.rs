@@ -651,11 +651,15 @@ fn no_rejection_is_without_a_case() {
         .map(|fault| fault.rejection)
         .chain(others().into_iter().map(|case| case.2))
         .chain(crate::settings::FAULTS.iter().map(|fault| fault.rejection));
-    // A group's abortion is provoked in `rules`, a limit is exceeded in `limits`, and a payment is blocked in `assessments`.
+    // A group's abortion is provoked in `rules`, a limit is exceeded in `limits`, a payment is blocked in `assessments`, and what goes wrong
+    // with reviews does in `reviews`.
     let elsewhere = [
         Rejection::GroupAborted,
         Rejection::LimitExceeded,
         Rejection::PaymentBlocked,
+        Rejection::PaymentInReview,
+        Rejection::PaymentNotInReview,
+        Rejection::ReviewNotPossible,
     ];
     let provoked: Vec<_> = provoked.chain(elsewhere).collect();
     let missing: Vec<_> = Rejection::ALL

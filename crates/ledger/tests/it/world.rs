@@ -352,7 +352,7 @@ fn check_payment(payment: &Payment) {
         PaymentStatus::Refunded => refunded == captured && captured > 0 && held == 0,
         PaymentStatus::Voided | PaymentStatus::Expired => captured == 0 && held == 0,
         PaymentStatus::Queued => captured == 0 && held == 0 && payment.queue.is_some(),
-        PaymentStatus::Pending => captured == 0 && held == payment.amount,
+        PaymentStatus::InReview | PaymentStatus::Pending => captured == 0 && held == payment.amount,
         PaymentStatus::Paid => captured == payment.amount && held == 0,
         PaymentStatus::Failed => false,
     };

@@ -14,7 +14,7 @@ pub(crate) enum Place {
 }
 
 /// Reads of REST that any node answers from its view, by their routes.
-const VIEW_READS: [&str; 36] = [
+const VIEW_READS: [&str; 38] = [
     "/v1/accounts",
     "/v1/accounts/{id}",
     "/v1/accounts/{id}/balance",
@@ -25,6 +25,8 @@ const VIEW_READS: [&str; 36] = [
     "/v1/bindings",
     "/v1/bindings/{id}",
     "/v1/bindings/{id}/messages/{message_id}",
+    "/v1/cases",
+    "/v1/cases/{id}",
     "/v1/events",
     "/v1/events/stream",
     "/v1/events/{id}",

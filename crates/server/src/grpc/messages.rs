@@ -822,6 +822,8 @@ pub enum PaymentStatus {
     Pending = 10,
     /// A payout that was paid.
     Paid = 11,
+    /// Held until somebody approves it.
+    InReview = 12,
 }
 impl PaymentStatus {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -842,6 +844,7 @@ impl PaymentStatus {
             Self::Queued => "PAYMENT_STATUS_QUEUED",
             Self::Pending => "PAYMENT_STATUS_PENDING",
             Self::Paid => "PAYMENT_STATUS_PAID",
+            Self::InReview => "PAYMENT_STATUS_IN_REVIEW",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -859,6 +862,7 @@ impl PaymentStatus {
             "PAYMENT_STATUS_QUEUED" => Some(Self::Queued),
             "PAYMENT_STATUS_PENDING" => Some(Self::Pending),
             "PAYMENT_STATUS_PAID" => Some(Self::Paid),
+            "PAYMENT_STATUS_IN_REVIEW" => Some(Self::InReview),
             _ => None,
         }
     }

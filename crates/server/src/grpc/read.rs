@@ -269,6 +269,7 @@ fn status_number(status: tributary_ledger::PaymentStatus) -> i32 {
         PaymentStatus::Expired => Wire::Expired,
         PaymentStatus::Pending => Wire::Pending,
         PaymentStatus::Paid => Wire::Paid,
+        PaymentStatus::InReview => Wire::InReview,
     };
     wire.into()
 }

@@ -36,6 +36,11 @@ impl Families<'_, RuleSetFigures> {
             |figures| Some(figures.blocked),
         );
         self.counter(
+            "tributary_rule_set_held_total",
+            "Payments that the rule set held for review or for their payers, or in shadow would have held",
+            |figures| Some(figures.held),
+        );
+        self.counter(
             "tributary_rule_set_without_value_total",
             "Payments for which a rule had no value, for want of a field or a feature",
             |figures| Some(figures.without_value),

@@ -8,6 +8,7 @@ pub(crate) mod batches;
 pub(crate) mod binders;
 pub(crate) mod bindings;
 pub(crate) mod books;
+pub(crate) mod cases;
 pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod defined;

@@ -15,7 +15,7 @@ use tributary_engine::{IdKind, Refused};
 use tributary_ledger::{
     AMOUNT_MAX, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, Currency, Destination,
     Effect, Hold, Key, OpenAccount, Overdraft, OwnerId, OwnerName, Pay, Payees, PaymentId,
-    PaymentKind, Rejection, SettingBody, SettingKind,
+    PaymentKind, Rejection, ReviewKind, ReviewTerms, SettingBody, SettingKind,
 };
 use tributary_messaging::REPLAYS_MAX;
 use tributary_server::RateLimit;
@@ -25,6 +25,12 @@ use crate::cluster::second_hop;
 use crate::codes::scene::{Scene, actor, put_setting};
 use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, id, pay};
 use crate::payees::{refused_part, refused_refund};
+
+/// What rules say that have a payment reviewed.
+const REVIEW: Effect = Effect::Review(ReviewTerms {
+    kind: ReviewKind::Review,
+    seconds: 60,
+});
 
 /// How one code is provoked.
 type Provoke = fn(&mut Scene) -> Answer;
@@ -571,6 +577,22 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     }),
     (Rejection::RefundExceedsPart, |s| {
         refused_refund(&s.server, [&s.buyer, &s.shop])
+    }),
+    (Rejection::PaymentNotInReview, |s| {
+        let url = format!("/v1/payments/{}/approve", s.paid(10));
+        s.server.post(&url, &json!({}))
+    }),
+    (Rejection::PaymentInReview, |s| {
+        s.server.rules.find(REVIEW, b"{}");
+        let url = format!("/v1/payments/{}/capture", s.paid(10));
+        s.server.post(&url, &json!({}))
+    }),
+    (Rejection::ReviewNotPossible, |s| {
+        s.server.rules.find(REVIEW, b"{}");
+        let bank = s.server.account("platform", "external");
+        let mut body = pay(&bank, &s.buyer, 1);
+        body["reason"] = json!("a correction");
+        s.server.post("/v1/adjustments", &body)
     }),
     (Rejection::PaymentNotOpen, |s| {
         s.server

@@ -42,6 +42,7 @@ mod queue;
 mod references;
 mod refunds;
 mod replies;
+mod reviews;
 mod rule_sets;
 mod rules;
 mod sandbox;

@@ -287,6 +287,7 @@ const WRITES: &[(&str, &str, &str, &str)] = &[
     ),
     ("pay", "POST", "/v1/payments/{id}/capture", ""),
     ("pay", "POST", "/v1/payments/{id}/void", ""),
+    ("pay", "POST", "/v1/payments/{id}/approve", ""),
     ("pay", "POST", "/v1/payouts/{id}/pay", ""),
     ("pay", "POST", "/v1/payouts/{id}/fail", r#"{"reason":"r"}"#),
     ("pay", "POST", "/v1/payouts/{id}/returns", ""),
@@ -649,7 +650,7 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     None => parameter,
                 };
                 let name = parameter["name"].as_str().expect("a name");
-                // API keys, binders, bindings, limits, lists, rule sets, streams and the trial balance are the platform's; owners are named
+                // API keys, binders, bindings, cases, limits, lists, rule sets, streams and the trial balance are the platform's; owners are named
                 // by their names, which `owners` and `timelines` try.
                 let other = [
                     "/v1/api_keys",
@@ -660,6 +661,7 @@ fn every_parameter_that_takes_an_id_is_tried() {
                 let of_platform = [
                     "/v1/binders",
                     "/v1/bindings",
+                    "/v1/cases",
                     "/v1/limits",
                     "/v1/lists",
                     "/v1/rule_sets",

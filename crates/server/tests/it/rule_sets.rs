@@ -60,7 +60,7 @@ fn a_rule_set_is_made_changed_listed_and_deleted() {
             {"name": "many", "when": "payments_1h > 5", "effect": "block", "points": 100},
             {"name": "night", "when": "amount > 100", "points": -10},
         ],
-        "thresholds": {"block": 90}, "on_error": "block",
+        "thresholds": {"block": 90, "review": 50}, "on_error": "review", "review_seconds": 600,
     });
     let made = server.post(RULE_SETS, &whole).expect(201);
     assert!(id(&made).starts_with("rset_"), "{made}");
@@ -69,6 +69,7 @@ fn a_rule_set_is_made_changed_listed_and_deleted() {
     let fields = json!({
         "id": id(&made), "object": "rule_set", "managed_by": null, "revision": 1, "state": "draft",
         "hash": hash, "created": made["created"], "updated": made["created"],
+        "challenge_seconds": 900,
     });
     assert_eq!(made, with_all(&whole, &fields));
     let shown = server.get(&path_of(&made)).expect(200);

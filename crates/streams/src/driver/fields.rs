@@ -44,6 +44,7 @@ pub(crate) enum EventField {
     Description,
     Metadata,
     Failure,
+    Label,
     Waited,
 }
 
@@ -70,6 +71,7 @@ pub(crate) const EVENT_FIELDS: &[(&str, Type, EventField)] = &[
     ("description", Type::String, EventField::Description),
     ("metadata", Type::StringMap, EventField::Metadata),
     ("failure", Type::String, EventField::Failure),
+    ("label", Type::String, EventField::Label),
     ("waited", Type::Int, EventField::Waited),
 ];
 
@@ -229,6 +231,7 @@ impl<'r> EventFields<'r> {
             EventField::Kind => return static_text(payment?.kind.name()),
             EventField::Status => return static_text(payment?.status.name()),
             EventField::Currency => return static_text(payment?.currency.code()),
+            EventField::Label => return static_text(payment?.label?.name()),
             EventField::Failure => return static_text(record.outcome.rejection?.code()),
             EventField::Payer => return self.account_owner(payment?.source),
             EventField::Payee => return self.account_owner(payee()?),

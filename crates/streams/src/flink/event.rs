@@ -35,6 +35,7 @@ impl About {
         let is_payment = event_type.starts_with("payment.") || event_type.starts_with("payout.");
         match event_type {
             "payment.refunded" | "payment.partially_refunded" => About::Refund,
+            "payment.labelled" => About::Other,
             _ if is_payment && event_type.ends_with("_refused") => About::Refusal,
             _ if is_payment => About::Payment,
             _ if event_type.starts_with("app.") || event_type.starts_with("stream.") => {
@@ -109,7 +110,7 @@ impl Columns {
             (About::Published, EventField::Owner) => self.leaf("owner", "STRING"),
             (About::Published, EventField::OrderKey) => self.leaf("key", "STRING"),
             (About::Published, _) | (_, EventField::OrderKey) => Ok(missing(kind)),
-            (About::Other, _) => refused(),
+            (About::Other, _) | (_, EventField::Label) => refused(),
             (_, EventField::Failure) => self.leaf("data.failure.code", "STRING"),
             (About::Refusal, EventField::Payment) => self.leaf(&object("payment"), "STRING"),
             (About::Refusal, _) => refused(),

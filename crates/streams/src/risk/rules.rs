@@ -8,6 +8,10 @@ use crate::expression::{Expression, Fields};
 pub enum Effect {
     /// Nothing.
     Allow,
+    /// Its amount is held until the platform approves it.
+    Review,
+    /// Its amount is held until its payer or the platform approves it.
+    Challenge,
     /// It is refused.
     Block,
 }
@@ -17,6 +21,8 @@ pub enum Effect {
 pub enum OnError {
     /// It is left out.
     Skip,
+    /// It has the payment reviewed.
+    Review,
     /// It blocks the payment.
     Block,
 }
@@ -39,8 +45,8 @@ pub struct Rule {
 pub struct RuleSet {
     /// The rules.
     pub rules: Vec<Rule>,
-    /// Score from which on a payment is blocked.
-    pub block_at: Option<i64>,
+    /// Scores from which on something is done with a payment.
+    pub thresholds: Vec<(i64, Effect)>,
     /// What a rule without a value does.
     pub on_error: OnError,
 }
@@ -89,15 +95,19 @@ impl RuleSet {
         let rules = || fired.iter().map(|at| &self.rules[*at]);
         let points: i64 = rules().map(|rule| rule.points).sum();
         let score = points.clamp(0, SCORE_MAX);
-        let blocks = self.block_at.is_some_and(|least| score >= least)
-            || self.on_error == OnError::Block && !without_value.is_empty();
-        let by_score = match blocks {
-            true => Effect::Block,
-            false => Effect::Allow,
+        let reached = self.thresholds.iter().filter(|(least, _)| score >= *least);
+        let by_score = reached.map(|(_, effect)| *effect);
+        let by_error = match self.on_error {
+            _ if without_value.is_empty() => Effect::Allow,
+            OnError::Skip => Effect::Allow,
+            OnError::Review => Effect::Review,
+            OnError::Block => Effect::Block,
         };
-        let effects = rules().filter_map(|rule| rule.effect);
+        let effects = rules().filter_map(|rule| rule.effect).chain(by_score);
         Finding {
-            effect: effects.chain([by_score]).max().unwrap_or(Effect::Allow),
+            effect: effects
+                .max()
+                .map_or(by_error, |effect| effect.max(by_error)),
             score,
             overridden: places(Some(true), false),
             fired,

@@ -34,7 +34,7 @@ fn rule(when: &str, effect: Option<Effect>, points: i64, overrides: &[usize]) ->
 fn set(rules: Vec<Rule>) -> RuleSet {
     RuleSet {
         rules,
-        block_at: None,
+        thresholds: Vec::new(),
         on_error: OnError::Skip,
     }
 }
@@ -57,6 +57,13 @@ const RICH: Payment = Payment {
 #[test]
 fn the_strictest_effect_counts_and_points_add_up_within_bounds() {
     let (allow, block) = (Some(Effect::Allow), Some(Effect::Block));
+    let order = [
+        Effect::Allow,
+        Effect::Review,
+        Effect::Challenge,
+        Effect::Block,
+    ];
+    assert!(order.is_sorted(), "from the mildest to the strictest");
     let rules = vec![
         rule("amount > 500", allow, 30, &[]),
         rule("count >= 3", block, 20, &[]),
@@ -78,20 +85,20 @@ fn the_strictest_effect_counts_and_points_add_up_within_bounds() {
 }
 
 #[test]
-fn a_score_blocks_from_its_threshold_on() {
+fn a_score_does_what_its_thresholds_say_from_there_on() {
     let at = |block_at| {
         let rules = vec![
             rule("amount > 0", None, 70, &[]),
             rule("true", None, -10, &[]),
         ];
         RuleSet {
-            block_at: Some(block_at),
+            thresholds: vec![(block_at, Effect::Block), (50, Effect::Review)],
             ..set(rules)
         }
         .apply(&RICH)
     };
     assert_eq!(at(60).effect, Effect::Block);
-    assert_eq!(at(61).effect, Effect::Allow);
+    assert_eq!(at(61).effect, Effect::Review);
 }
 
 #[test]
@@ -126,18 +133,23 @@ fn a_rule_without_a_value_is_told_and_does_as_the_set_says() {
     let skips = set(rules.clone()).apply(&unknown);
     assert_eq!((skips.effect, skips.score), (Effect::Allow, 1));
     assert_eq!(skips.without_value, [0], "the second is overridden");
-    let blocks = RuleSet {
-        on_error: OnError::Block,
-        ..set(rules)
-    };
-    assert_eq!(blocks.apply(&unknown).effect, Effect::Block);
+    for (on_error, effect) in [
+        (OnError::Review, Effect::Review),
+        (OnError::Block, Effect::Block),
+    ] {
+        let strict = RuleSet {
+            on_error,
+            ..set(rules.clone())
+        };
+        assert_eq!(strict.apply(&unknown).effect, effect);
+    }
 }
 
 proptest! {
     /// What a set finds does not depend on the order of its rules.
     #[test]
     fn the_order_of_rules_does_not_matter(
-        rules in proptest::collection::vec((0..6_i64, 0..3_u8, -400..700_i64, any::<bool>()), 1..8),
+        rules in proptest::collection::vec((0..6_i64, 0..4_u8, -400..700_i64, any::<bool>()), 1..8),
         turn in 0..8_usize,
         block_at in proptest::option::of(1..1_000_i64),
         count in proptest::option::of(0..6_i64),
@@ -147,7 +159,8 @@ proptest! {
             let places = (0..len).map(|at| (at + turn) % len);
             let made = places.clone().map(|at| {
                 let (least, effect, points, overrides) = rules[at];
-                let effect = [None, Some(Effect::Allow), Some(Effect::Block)][usize::from(effect)];
+                let effect = [None, Some(Effect::Allow), Some(Effect::Review), Some(Effect::Block)]
+                    [usize::from(effect)];
                 let next = (at + 1) % len;
                 let overridden = places.clone().position(|place| place == next).unwrap();
                 let overrides = match overrides && len > 1 {
@@ -156,7 +169,8 @@ proptest! {
                 };
                 rule(&format!("count >= {least}"), effect, points, &overrides)
             });
-            RuleSet { block_at, ..set(made.collect()) }
+            let thresholds = block_at.map(|least| (least, Effect::Block)).into_iter().collect();
+            RuleSet { thresholds, ..set(made.collect()) }
         };
         let payment = Payment { amount: 1, count };
         let (straight, turned) = (make(0).apply(&payment), make(turn % len).apply(&payment));

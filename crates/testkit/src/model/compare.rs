@@ -128,6 +128,11 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
             .ok_or_else(|| format!("payment {id} is missing"))?;
         check_payment(expected, payment)?;
     }
+    let waits = |payment: &Payment| payment.status == ledger::PaymentStatus::InReview;
+    let expected = model.payments().iter().filter(|(_, found)| waits(found));
+    let expected: Vec<u64> = expected.map(|(id, _)| *id).collect();
+    let in_review: Vec<u64> = set.in_review().iter().map(|id| id.0).collect();
+    same("payments in review", 0, &in_review, &expected)?;
     let queue = set.queue();
     let stands = (queue.mode, queue.changed_at);
     same("mode", 0, &stands, &model.queue())?;
@@ -232,6 +237,17 @@ pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<()
     });
     same("queue", id, &queue, &expected.queue)?;
     same("text", id, &text_of(payment), &expected.text)?;
+    let review = payment.review.as_deref().map(|review| super::Review {
+        is_challenge: review.kind == ledger::ReviewKind::Challenge,
+        stage: review.stage,
+        asked_expiry: review.hold.map(|hold| hold.expires_at),
+        assignee: review
+            .assignee
+            .as_ref()
+            .map(|name| name.as_str().to_owned()),
+    });
+    same("review", id, &review, &expected.risk.review)?;
+    same("label", id, &payment.label, &expected.risk.label)?;
     same("reached", id, &payment.reached_payees, &expected.reached)?;
     let base = |at: usize| {
         let base = payment.split_base.as_ref()?.get(at)?;

@@ -11,6 +11,7 @@ mod money;
 mod parts;
 mod perform;
 mod rejections;
+mod review;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,7 @@ pub use details::{Details, Profile, Text};
 pub use history::{PaymentQuery, Window};
 pub use limits::LimitUse;
 pub use money::divide;
+pub use review::{Review, Risk};
 
 /// Number of the platform among owners.
 const PLATFORM: u64 = 0;
@@ -126,6 +128,8 @@ pub struct Payment {
     pub queue: Option<Queued>,
     /// Where the text is, if the payment was updated.
     pub text: Option<Text>,
+    /// What is known of it by a review.
+    pub risk: Risk,
     /// Whether the payees' owners see it.
     pub reached: bool,
 }
@@ -450,7 +454,7 @@ impl Model {
         let len = self.entries.len();
         let mut failed = None;
         for (at, command) in unit.iter().enumerate() {
-            let rejection = self.find_rejection(command, timestamp);
+            let rejection = self.find_rejection(command, unit.len() > 1, timestamp);
             let short = self.find_short_of_funds(command, rejection);
             let limits = match rejection {
                 None => self.count_limits(command, timestamp).expect("checked"),
@@ -512,6 +516,8 @@ impl Model {
         let named = unit.iter().filter_map(|command| match &command.body {
             Body::Capture(capture) => Some(capture.payment.0),
             Body::Refund(refund) => Some(refund.payment.0),
+            Body::Approve(approve) => Some(approve.payment.0),
+            Body::Investigate(found) => Some(found.payment.0),
             Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(payment.0),
             Body::Update(update) => Some(update.object.object().number()),
             Body::SettlePayout(settle) => Some(settle.payout.0),

@@ -7,6 +7,7 @@ use tributary_ledger::{
 
 use super::parts::{assert_captured_in_proportion, begin_anew, parts_of_capture, parts_of_refund};
 use super::rejections::{full_reference, queued, shares};
+use super::review::{Risk, begin, end, held_by_rules, held_status, moved_status};
 use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Setting, Touch};
 
 /// Nanoseconds in a day.
@@ -29,7 +30,7 @@ impl Model {
         let touched = match refused {
             None => self.perform(command, position, now),
             Some(_) if alone && let Some(payment) = self.runs(command, now) => {
-                self.run(payment.0, false, position)
+                self.run(payment.0, false, None, position, now)
             }
             Some(rejection) => self.refuse(command, rejection, position, now),
         };
@@ -69,11 +70,11 @@ impl Model {
         });
     }
 
-    fn account(&mut self, id: u64) -> &mut Account {
+    pub(super) fn account(&mut self, id: u64) -> &mut Account {
         self.state.accounts.get_mut(&id).expect("it exists")
     }
 
-    fn payment(&mut self, id: u64) -> &mut Payment {
+    pub(super) fn payment(&mut self, id: u64) -> &mut Payment {
         self.state.payments.get_mut(&id).expect("it exists")
     }
 
@@ -106,8 +107,20 @@ impl Model {
             Body::CloseAccount(id) => self.set_status(id.0, AccountStatus::Closed),
             Body::Pay(pay) => self.pay(command, pay, position, now),
             Body::Capture(capture) => self.capture(capture, position),
-            Body::Void(id) => self.release(id.0, PaymentStatus::Voided, position),
-            Body::Expire(id) => self.release(id.0, PaymentStatus::Expired, position),
+            Body::Void(id) => {
+                self.release(id.0, PaymentStatus::Voided, command.actor.owner.0, position)
+            }
+            Body::Expire(id) => self.release(
+                id.0,
+                PaymentStatus::Expired,
+                command.actor.owner.0,
+                position,
+            ),
+            Body::Approve(approve) => self.approve(approve, position),
+            Body::Investigate(found) => {
+                self.investigate(found, position);
+                Vec::new()
+            }
             Body::Refund(refund) => self.refund(refund, position),
             Body::SettlePayout(settle) => {
                 self.settle_payout(settle.payout.0, settle.failure.is_none(), position)
@@ -173,7 +186,7 @@ impl Model {
                 self.update(update, position);
                 Vec::new()
             }
-            Body::Run(id) => self.run(id.0, true, position),
+            Body::Run(id) => self.run(id.0, true, held_by_rules(command), position, now),
         }
     }
 
@@ -239,6 +252,7 @@ impl Model {
             actor: command.actor,
             queue: None,
             text: None,
+            risk: Risk::default(),
             reached: true,
         }
     }
@@ -255,8 +269,11 @@ impl Model {
             payment.status = PaymentStatus::Queued;
             payment.queue = queued(pay);
             payment.reached = false;
-        } else if pay.hold.is_some() {
+        } else if pay.hold.is_some() || held_by_rules(command).is_some() {
             payment.status = held_status(payment.kind);
+            if let Some(held) = held_by_rules(command) {
+                begin(&mut payment, held, now);
+            }
             payment.held = amount;
             self.account(pay.source.0).held += amount;
             touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
@@ -274,14 +291,22 @@ impl Model {
     }
 
     /// Decides a queued payment: the payment succeeds and reaches its payees, or it fails and releases its reference.
-    fn run(&mut self, id: u64, through: bool, position: u64) -> Vec<(u64, i128)> {
+    /// `review`: what the rules say, if they hold it.
+    fn run(
+        &mut self,
+        id: u64,
+        through: bool,
+        review: Option<(bool, u64)>,
+        position: u64,
+        now: u64,
+    ) -> Vec<(u64, i128)> {
         let payment = self.payment(id);
         payment.queue = None;
         payment.changed_at = position;
         payment.reached = through;
         let (source, amount) = (payment.source, payment.amount);
         let mut touched = vec![(source, 0)];
-        if through && payment.expires_at == 0 {
+        if through && payment.expires_at == 0 && review.is_none() {
             payment.status = moved_status(payment.kind);
             payment.captured = amount;
             touched[0].1 = -amount;
@@ -294,6 +319,9 @@ impl Model {
         if through {
             touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
             payment.status = held_status(payment.kind);
+            if let Some(held) = review {
+                begin(payment, held, now);
+            }
             payment.held = amount;
             self.account(source).held += amount;
         } else {
@@ -327,8 +355,15 @@ impl Model {
         touched
     }
 
-    fn release(&mut self, id: u64, nothing: PaymentStatus, position: u64) -> Vec<(u64, i128)> {
+    fn release(
+        &mut self,
+        id: u64,
+        nothing: PaymentStatus,
+        actor: u64,
+        position: u64,
+    ) -> Vec<(u64, i128)> {
         let payment = self.payment(id);
+        end(payment, nothing, actor);
         let (source, held) = (payment.source, payment.held);
         payment.held = 0;
         payment.queue = None;
@@ -428,6 +463,7 @@ impl Model {
                 .map_or((now / DAY) as i32, |date| date.0),
             actor: command.actor,
             text: None,
+            risk: Risk::default(),
             reached: true,
             ..payout.clone()
         };
@@ -471,22 +507,6 @@ impl Model {
             }
         }
         touched
-    }
-}
-
-/// Returns the status of a payment whose whole amount is held.
-fn held_status(kind: PaymentKind) -> PaymentStatus {
-    match kind == PaymentKind::Payout {
-        true => PaymentStatus::Pending,
-        false => PaymentStatus::Authorized,
-    }
-}
-
-/// Returns the status of a payment whose whole amount has moved.
-fn moved_status(kind: PaymentKind) -> PaymentStatus {
-    match kind == PaymentKind::Payout {
-        true => PaymentStatus::Paid,
-        false => PaymentStatus::Captured,
     }
 }
 

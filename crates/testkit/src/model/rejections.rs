@@ -10,6 +10,7 @@ use tributary_ledger::{
 use super::limits::{LIMIT, Terms};
 use super::money::divide;
 use super::parts::{concerns, limits_of_refund, parts_of_capture, parts_of_refund};
+use super::review::held_by_rules;
 use super::{Account, Model, PLATFORM, Payment, Setting};
 
 /// 2^53 − 1.
@@ -37,8 +38,9 @@ fn is_blocked(command: &Command) -> bool {
 }
 
 impl Model {
-    /// Returns the reason for which the command is refused at this time, or none.
-    pub fn find_rejection(&self, command: &Command, now: u64) -> Option<Rejection> {
+    /// Returns the reason for which the command is refused at this time, or none. `grouped`: whether others are accepted or refused
+    /// together with it.
+    pub fn find_rejection(&self, command: &Command, grouped: bool, now: u64) -> Option<Rejection> {
         let mut reasons = Reasons::default();
         self.check_actor(command.actor, &mut reasons);
         let actor = command.actor.owner.0;
@@ -81,29 +83,36 @@ impl Model {
                 }
             }
             Body::Pay(pay) => {
-                self.check_pay(pay, actor, now, &mut reasons);
+                let waits = held_by_rules(command).is_some();
+                self.check_pay(pay, actor, waits, now, &mut reasons);
                 reasons.when(is_blocked(command), Rejection::PaymentBlocked);
+                let impossible = grouped || pay.kind == PaymentKind::Adjustment;
+                let waits_in_vain = waits && impossible && pay.queue.is_none();
+                reasons.when(waits_in_vain, Rejection::ReviewNotPossible);
                 self.check_limits(command, now, &mut reasons);
             }
             Body::Capture(capture) => self.check_capture(capture, actor, now, &mut reasons),
             Body::Void(payment) => {
-                // Whoever asked for it may take it back while it is queued.
+                // Whoever asked for it may take it back while it is queued or in review.
                 let taken_back = self.state.payments.get(&payment.0).is_some_and(|payment| {
-                    payment.status == PaymentStatus::Queued && payment.actor.owner.0 == actor
+                    [PaymentStatus::Queued, PaymentStatus::InReview].contains(&payment.status)
+                        && payment.actor.owner.0 == actor
                 });
                 let actor = if taken_back { PLATFORM } else { actor };
                 if let Some(payment) =
                     self.check_step(*payment, actor, Some(&Step::Release), &mut reasons)
                 {
                     reasons.when(!payment.open(), Rejection::PaymentNotOpen);
-                    let pending = payment.kind == PaymentKind::Payout && payment.held > 0;
+                    let pending = payment.kind == PaymentKind::Payout
+                        && payment.status == PaymentStatus::Pending;
                     reasons.when(pending, Rejection::PaymentIsPayout);
                 }
             }
             Body::Run(payment) => {
                 self.check_running(*payment, actor, now, &mut reasons);
                 if reasons.0.is_empty() {
-                    self.check_queued(*payment, now, &mut reasons);
+                    let waits = held_by_rules(command).is_some();
+                    self.check_queued(*payment, waits, now, &mut reasons);
                     reasons.when(is_blocked(command), Rejection::PaymentBlocked);
                     self.check_limits(command, now, &mut reasons);
                 }
@@ -112,6 +121,20 @@ impl Model {
                 if let Some(payment) = self.check_step(*payment, actor, None, &mut reasons) {
                     reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
                     reasons.when(now < payment.expires_at, Rejection::HoldNotDue);
+                }
+            }
+            Body::Approve(approve) => {
+                for (holds, reason) in self.reasons_against_approval(approve, actor, now) {
+                    reasons.when(holds, reason);
+                }
+                if let Some(payment) = self.state.payments.get(&approve.payment.0) {
+                    self.check_closed(payment.parts.iter().map(|part| part.account), &mut reasons);
+                    self.check_frozen(std::iter::once(payment.source), &mut reasons);
+                }
+            }
+            Body::Investigate(found) => {
+                for (holds, reason) in self.reasons_against_finding(found, actor) {
+                    reasons.when(holds, reason);
                 }
             }
             Body::Refund(refund) => self.check_refund(refund, actor, &mut reasons),
@@ -287,7 +310,7 @@ impl Model {
     }
 
     /// Collects the reasons for which a due payment fails.
-    fn check_queued(&self, payment: PaymentId, now: u64, reasons: &mut Reasons) {
+    fn check_queued(&self, payment: PaymentId, waits: bool, now: u64, reasons: &mut Reasons) {
         let payment = &self.state.payments[&payment.0];
         let queue = payment.queue.expect("it is queued");
         self.check_actor(payment.actor, reasons);
@@ -295,6 +318,9 @@ impl Model {
         let hold = payment.expires_at > 0;
         let late = hold && payment.expires_at <= now;
         reasons.when(late, Rejection::HoldAlreadyDue);
+        let hold = hold || waits;
+        let impossible = waits && payment.kind == PaymentKind::Adjustment;
+        reasons.when(impossible, Rejection::ReviewNotPossible);
         let named = payment.parts.iter().map(|part| part.account);
         self.check_closed(named.chain([payment.source]), reasons);
         self.check_frozen(std::iter::once(payment.source), reasons);
@@ -340,7 +366,9 @@ impl Model {
         Some(account)
     }
 
-    fn check_pay(&self, pay: &Pay, actor: u64, now: u64, reasons: &mut Reasons) {
+    /// `waits`: whether the rules hold it for review.
+    fn check_pay(&self, pay: &Pay, actor: u64, waits: bool, now: u64, reasons: &mut Reasons) {
+        let holds = pay.hold.is_some() || waits;
         check_pay_alone(pay, now, reasons);
         let adjustment = pay.kind == PaymentKind::Adjustment;
         let paid = pay.kind == PaymentKind::Payout && pay.hold.is_none();
@@ -369,8 +397,8 @@ impl Model {
             if pay.queue.is_none() {
                 check_debit(source, i128::from(pay.amount), reasons);
                 // Holds are bounded like balances.
-                let holds = source.held + i128::from(pay.amount);
-                let too_much = pay.hold.is_some() && holds > MAX;
+                let held = source.held + i128::from(pay.amount);
+                let too_much = holds && held > MAX;
                 reasons.when(too_much, Rejection::BalanceOverflow);
             }
         }
@@ -385,7 +413,7 @@ impl Model {
             reasons.when(outside, Rejection::ReferenceScopeNotParty);
         }
         // Who receives how much is only known of a payment that is sound by itself.
-        if reasons.0.is_empty() && pay.hold.is_none() && pay.queue.is_none() {
+        if reasons.0.is_empty() && !holds && pay.queue.is_none() {
             for part in shares(pay).expect("it is sound") {
                 let account = &self.state.accounts[&part.account];
                 check_credit(account, part.amount, reasons);
@@ -455,6 +483,8 @@ impl Model {
         let concerned = parts().filter(|part| concerns(&capture.splits, part));
         self.check_closed(concerned.map(|part| part.account), reasons);
         self.check_frozen(std::iter::once(payment.source), reasons);
+        let in_review = payment.status == PaymentStatus::InReview;
+        reasons.when(in_review, Rejection::PaymentInReview);
         reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
         if payment.held == 0 {
             return;

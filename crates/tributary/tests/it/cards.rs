@@ -361,7 +361,7 @@ fn backtested(server: &Server) -> Value {
         "without_value": answer["without_value"],
         "fired": fired,
         "blocked": answer["blocked"],
-        "frauds_blocked": answer["fraud"]["frauds_blocked"],
+        "frauds_stopped": answer["fraud"]["frauds_stopped"],
     })
 }
 
@@ -391,7 +391,7 @@ fn found_plainly(payments: &[Payment]) -> Value {
         "without_value": 0,
         "fired": fired.collect::<Vec<_>>(),
         "blocked": blocked().count(),
-        "frauds_blocked": blocked().filter(|(_, is_fraud)| *is_fraud).count(),
+        "frauds_stopped": blocked().filter(|(_, is_fraud)| *is_fraud).count(),
     })
 }
 

@@ -10,17 +10,17 @@ use tributary_api::risk::{
 };
 use tributary_api::streaming::StreamTerms;
 use tributary_engine::{Failure, IdKind, Reader, Start};
-use tributary_ledger::{AMOUNT_MAX, Body, Setting, SettingId, SettingKind};
+use tributary_ledger::{AMOUNT_MAX, Body, PaymentId, RiskLabel, Setting, SettingId, SettingKind};
 
 use super::book::{Book, read_lists};
 use super::look::{Questions, RuleFields, assess};
-use super::payment::PaymentFields;
-use super::ready::{ReadySet, Source, condition_of};
+use super::payment::{PAYMENT_FIELDS_LEN, PaymentFields};
+use super::ready::{ReadySet, Source, fraud_condition};
 use super::replay::{Replay, Replayed, Seen, StreamVersion, first_position};
 use super::report::Report;
 use crate::driver::definition::refused;
 use crate::driver::runner::Runner;
-use crate::expression::Expression;
+use crate::expression::{Expression, FieldId, Fields, Scalar, Value};
 use crate::risk::Effect;
 
 /// Ids of payments that differ, as examples.
@@ -34,7 +34,7 @@ pub(super) fn run(reader: &Reader, asked: &BacktestTerms) -> Result<Backtest, Ap
     let set = set.map_err(|error| refused(&error))?;
     let fraud = asked.fraud.as_ref();
     let fraud = fraud
-        .map(|text| condition_of("fraud", text, &asked.rule_set))
+        .map(|text| fraud_condition(text, &asked.rule_set))
         .transpose()
         .map_err(|error| refused(&error))?;
     let end = reader.published();
@@ -107,6 +107,25 @@ fn made_by(reader: &Reader, setting: &Setting, version: u64) -> Result<Setting, 
     Ok(of_version.last().unwrap_or_else(|| setting.clone()))
 }
 
+/// A payment as the condition `fraud` sees it.
+struct FraudFields<'a, L> {
+    rules: RuleFields<'a>,
+    /// Number of features.
+    features: usize,
+    /// What it was, which is looked up only when it is asked for.
+    label: L,
+}
+
+impl<L: Fn() -> Option<RiskLabel>> Fields for FraudFields<'_, L> {
+    fn get(&self, field: FieldId) -> Option<Value<'_>> {
+        if field.index() < PAYMENT_FIELDS_LEN + self.features {
+            return self.rules.get(field);
+        }
+        let label = (self.label)()?;
+        Some(Value::Scalar(Scalar::String(label.name())))
+    }
+}
+
 struct Found<'a> {
     backtest: Backtest,
     set: &'a ReadySet,
@@ -123,9 +142,11 @@ impl Found<'_> {
         let backtest = &mut self.backtest;
         let values = Questions::new(self.set, &payment, seen.at_ms).look(known);
         let finding = assess(self.set, &payment, &values);
+        let is_stopped = finding.effect > Effect::Allow;
         let is_blocked = finding.effect == Effect::Block;
         backtest.assessed += 1;
         backtest.blocked += u64::from(is_blocked);
+        backtest.held += u64::from(is_stopped && !is_blocked);
         backtest.without_value += u64::from(!finding.without_value.is_empty());
         for at in &finding.fired {
             backtest.rules[*at].fired += 1;
@@ -133,21 +154,29 @@ impl Found<'_> {
         for at in &finding.without_value {
             backtest.rules[*at].without_value += 1;
         }
-        if let (true, Body::Pay(pay)) = (is_blocked, &seen.made.body) {
-            let amounts = &mut backtest.blocked_amounts;
+        if let (true, Body::Pay(pay)) = (is_stopped, &seen.made.body) {
+            let amounts = &mut backtest.stopped_amounts;
             let sum = amounts.entry(pay.currency.code().to_owned()).or_default();
             *sum = sum.saturating_add(pay.amount).min(AMOUNT_MAX);
         }
         if let (Some(condition), Some(figures)) = (self.fraud, &mut backtest.fraud) {
-            let fields = RuleFields {
-                payment: &payment,
-                features: &values,
+            let fields = FraudFields {
+                rules: RuleFields {
+                    payment: &payment,
+                    features: &values,
+                },
+                features: values.len(),
+                label: || {
+                    let payment = PaymentId(seen.position);
+                    let now = self.reader.payment(payment).ok().flatten()?;
+                    now.label
+                },
             };
             match condition.holds(&fields) {
                 Ok(is_fraud) => {
                     figures.frauds += u64::from(is_fraud);
-                    figures.frauds_blocked += u64::from(is_fraud && is_blocked);
-                    figures.others_blocked += u64::from(!is_fraud && is_blocked);
+                    figures.frauds_stopped += u64::from(is_fraud && is_stopped);
+                    figures.others_stopped += u64::from(!is_fraud && is_stopped);
                 }
                 Err(_) => figures.unknown += 1,
             }
@@ -155,12 +184,12 @@ impl Found<'_> {
         let Ok(report) = serde_json::from_slice::<Report<'_>>(&seen.report) else {
             return;
         };
-        let was_blocked = report.effect == RuleEffect::Block;
+        let was_stopped = report.effect != RuleEffect::Allow;
         let compared = &mut backtest.compared;
         compared.assessed += 1;
-        compared.newly_blocked += u64::from(is_blocked && !was_blocked);
-        compared.no_longer_blocked += u64::from(!is_blocked && was_blocked);
-        if is_blocked != was_blocked {
+        compared.newly_stopped += u64::from(is_stopped && !was_stopped);
+        compared.no_longer_stopped += u64::from(!is_stopped && was_stopped);
+        if is_stopped != was_stopped {
             compared.examples.truncate(EXAMPLES_MAX - 1);
             let id = self.reader.ids().encode(IdKind::Payment, seen.position);
             compared.examples.insert(0, id);
@@ -171,9 +200,9 @@ impl Found<'_> {
         self.backtest.not_assessed = not_given;
         if let Some(figures) = &mut self.backtest.fraud {
             let share = |part: u64, of: u64| (of > 0).then(|| part * 10_000 / of);
-            let blocked = figures.frauds_blocked + figures.others_blocked;
-            figures.precision_basis_points = share(figures.frauds_blocked, blocked);
-            figures.recall_basis_points = share(figures.frauds_blocked, figures.frauds);
+            let stopped = figures.frauds_stopped + figures.others_stopped;
+            figures.precision_basis_points = share(figures.frauds_stopped, stopped);
+            figures.recall_basis_points = share(figures.frauds_stopped, figures.frauds);
         }
         self.backtest
     }

@@ -18,7 +18,9 @@ use tributary_api::risk::{
     Backtest, BacktestTerms, Risk, RuleSetFigures, RuleSetState, RuleSetTerms, Verified,
 };
 use tributary_engine::{Failure, Judge, Reader, lock};
-use tributary_ledger::{self as ledger, Assessment, Body, Command, PaymentId, SettingId};
+use tributary_ledger::{
+    self as ledger, Assessment, Body, Command, PaymentId, ReviewKind, ReviewTerms, SettingId,
+};
 
 use self::book::{Book, Books, UsedStream};
 use self::look::{FeatureValues, Known, Questions, assess, place_of};
@@ -255,12 +257,19 @@ impl Request<'_> {
         }
         let reader = &self.rules.reader;
         let mut effect = Effect::Allow;
+        // Of several sets that have it held, the one that does for the shortest time.
+        let mut held_seconds = 0;
         let mut reports = Vec::with_capacity(sets.len());
         for (set, values) in sets.iter().zip(&all_values) {
             let finding = assess(set, payment, values);
             set.count(&finding);
-            if set.state == RuleSetState::Active {
-                effect = effect.max(finding.effect);
+            if set.state == RuleSetState::Active && finding.effect >= effect {
+                let seconds = set.held_seconds(finding.effect);
+                held_seconds = match finding.effect > effect {
+                    true => seconds,
+                    false => held_seconds.min(seconds),
+                };
+                effect = finding.effect;
             }
             reports.push(SetReport::new(set, &finding, values));
         }
@@ -276,8 +285,14 @@ impl Request<'_> {
             lists: self.book.used_lists(reader, &sets),
         };
         let report = report.into_bytes();
+        let review = |kind| {
+            let seconds = held_seconds;
+            ledger::Effect::Review(ReviewTerms { kind, seconds })
+        };
         let effect = match effect {
             Effect::Allow => ledger::Effect::Allow,
+            Effect::Review => review(ReviewKind::Review),
+            Effect::Challenge => review(ReviewKind::Challenge),
             Effect::Block => ledger::Effect::Block,
         };
         if effect == ledger::Effect::Allow

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tributary_api::risk::{
-    FeatureForm, OnErrorForm, RuleEffect, RuleFigures, RuleForm, RuleSetFigures, RuleSetState,
-    RuleSetTerms,
+    CHALLENGE_SECONDS_DEFAULT, FeatureForm, OnErrorForm, REVIEW_SECONDS_DEFAULT, RuleEffect,
+    RuleFigures, RuleForm, RuleSetFigures, RuleSetState, RuleSetTerms,
 };
 use tributary_engine::Reader;
 use tributary_ledger::{Setting, SettingId};
@@ -31,6 +31,8 @@ pub(super) struct ReadySet {
     pub(super) filter: Option<Expression>,
     pub(super) features: Vec<Feature>,
     pub(super) rules: RuleSet,
+    review_seconds: u32,
+    challenge_seconds: u32,
     /// Names of the rules.
     pub(super) names: Vec<String>,
     counts: Counts,
@@ -79,6 +81,7 @@ pub(super) enum Source {
 struct Counts {
     assessed: AtomicU64,
     blocked: AtomicU64,
+    held: AtomicU64,
     without_value: AtomicU64,
     fired: Vec<AtomicU64>,
     rules_without_value: Vec<AtomicU64>,
@@ -149,6 +152,8 @@ impl ReadySet {
                 .collect(),
             state: terms.state,
             filter,
+            review_seconds: terms.review_seconds.unwrap_or(REVIEW_SECONDS_DEFAULT),
+            challenge_seconds: terms.challenge_seconds.unwrap_or(CHALLENGE_SECONDS_DEFAULT),
             features,
             names: terms.rules.iter().map(|rule| rule.name.clone()).collect(),
             counts: Counts {
@@ -158,9 +163,17 @@ impl ReadySet {
             },
             rules: RuleSet {
                 rules,
-                block_at: terms.thresholds.block.map(i64::from),
+                thresholds: [
+                    (terms.thresholds.block, Effect::Block),
+                    (terms.thresholds.challenge, Effect::Challenge),
+                    (terms.thresholds.review, Effect::Review),
+                ]
+                .into_iter()
+                .filter_map(|(least, effect)| Some((i64::from(least?), effect)))
+                .collect(),
                 on_error: match terms.on_error {
                     OnErrorForm::Skip => OnError::Skip,
+                    OnErrorForm::Review => OnError::Review,
                     OnErrorForm::Block => OnError::Block,
                 },
             },
@@ -173,6 +186,15 @@ impl ReadySet {
         filter.is_none_or(|filter| filter.holds(payment).unwrap_or(true))
     }
 
+    /// Time for which a payment with this effect is held, seconds; 0 if it is not held.
+    pub(super) fn held_seconds(&self, effect: Effect) -> u32 {
+        match effect {
+            Effect::Review => self.review_seconds,
+            Effect::Challenge => self.challenge_seconds,
+            Effect::Allow | Effect::Block => 0,
+        }
+    }
+
     /// Counts what was found about a payment.
     pub(super) fn count(&self, finding: &Finding) {
         let counts = &self.counts;
@@ -181,6 +203,8 @@ impl ReadySet {
         };
         add(&counts.assessed, true);
         add(&counts.blocked, finding.effect == Effect::Block);
+        let held = [Effect::Review, Effect::Challenge];
+        add(&counts.held, held.contains(&finding.effect));
         add(&counts.without_value, !finding.without_value.is_empty());
         finding
             .fired
@@ -204,6 +228,7 @@ impl ReadySet {
         RuleSetFigures {
             assessed: read(&counts.assessed),
             blocked: read(&counts.blocked),
+            held: read(&counts.held),
             without_value: read(&counts.without_value),
             rules: rules.collect(),
             problems,
@@ -211,13 +236,17 @@ impl ReadySet {
     }
 }
 
-/// Compiles a condition over the payment and the features of a rule set.
-pub(super) fn condition_of(
-    field: &str,
+/// Name of the field with what a payment was, which follows the features.
+const LABEL: &str = "label";
+
+/// Compiles the condition `fraud` of a backtest: over the payment, the features of a rule set, and the label of the payment.
+pub(super) fn fraud_condition(
     text: &str,
     terms: &RuleSetTerms,
 ) -> Result<Expression, DefinitionError> {
-    condition(field, text, &schema_of_rules(terms)?)
+    let label = (LABEL.to_owned(), Type::String);
+    let fields = fields_of_rules(terms)?.chain([label]);
+    condition("fraud", text, &schema(fields.collect())?)
 }
 
 fn schema_of_payments() -> Result<Schema, DefinitionError> {
@@ -225,6 +254,12 @@ fn schema_of_payments() -> Result<Schema, DefinitionError> {
 }
 
 fn schema_of_rules(terms: &RuleSetTerms) -> Result<Schema, DefinitionError> {
+    schema(fields_of_rules(terms)?.collect())
+}
+
+fn fields_of_rules(
+    terms: &RuleSetTerms,
+) -> Result<impl Iterator<Item = (String, Type)>, DefinitionError> {
     let taken = |name: &&String| payment_fields().any(|(path, _)| path == **name);
     if let Some(name) = terms.features.keys().find(taken) {
         return Err(DefinitionError::new(
@@ -240,7 +275,7 @@ fn schema_of_rules(terms: &RuleSetTerms) -> Result<Schema, DefinitionError> {
         };
         (name.clone(), kind)
     });
-    schema(payment_fields().chain(features).collect())
+    Ok(payment_fields().chain(features))
 }
 
 fn schema(fields: Vec<(String, Type)>) -> Result<Schema, DefinitionError> {
@@ -324,6 +359,8 @@ fn rule(
         when: condition(&format!("rules[{at}].when"), &form.when, schema)?,
         effect: form.effect.map(|effect| match effect {
             RuleEffect::Allow => Effect::Allow,
+            RuleEffect::Review => Effect::Review,
+            RuleEffect::Challenge => Effect::Challenge,
             RuleEffect::Block => Effect::Block,
         }),
         points: form.points.unwrap_or(0),

@@ -121,6 +121,8 @@ impl<'a> SetReport<'a> {
 pub(super) fn named(effect: Effect) -> RuleEffect {
     match effect {
         Effect::Allow => RuleEffect::Allow,
+        Effect::Review => RuleEffect::Review,
+        Effect::Challenge => RuleEffect::Challenge,
         Effect::Block => RuleEffect::Block,
     }
 }
