@@ -16,6 +16,7 @@ use tributary_api::first_key::create_first_key;
 use tributary_api::leadership::Leadership;
 use tributary_api::settings::apply::{SettingsApply, apply};
 use tributary_api::settings::standard::standard_types;
+use tributary_api::streaming::DeadLetters;
 use tributary_api::token::{Secret, SecretSource};
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
@@ -199,7 +200,9 @@ fn start_bindings(store: &Store, adapters: Arc<Adapters>) -> anyhow::Result<Opti
 fn start_streams(config: &Config, store: &Store, streams: &Streams) -> anyhow::Result<()> {
     let folder = (config.backend == config::Backend::Embedded).then(|| config.data.join("streams"));
     let (engine, permit) = (store.engine.clone(), store.permit.clone());
-    let started = streams.start(engine, permit, folder.as_deref());
+    let messaging = store.messaging.clone();
+    let dead_letters = messaging.map(|messaging| messaging as Arc<dyn DeadLetters>);
+    let started = streams.start(engine, permit, folder.as_deref(), dead_letters);
     started.context("streams")
 }
 

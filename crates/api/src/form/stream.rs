@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::form::json::given;
-use crate::streaming::{BoundsForm, FieldType, SourceForm, StartForm, TimeForm, WindowForm};
+use crate::streaming::{
+    Action, AddToListForm, BoundsForm, FieldType, SourceForm, StartForm, TimeForm, WindowForm,
+};
 
 /// Make a stream: figures over windows of events, by key.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -67,15 +69,64 @@ pub struct PublishForm {
     pub acts_as: String,
 }
 
-/// What is done for a result.
+/// What is done for a result: one of the actions.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = StreamAct)]
 pub struct ActForm {
-    /// Field of the key that has the id of an account, such as `source`: the account is frozen.
-    pub freeze_account: String,
-    /// Id of a platform's API key as which it is done, which may write. Nothing is done once the key is revoked.
+    /// Freezes the account whose id this expression over the result gives, such as `source` where that is a field of the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_account: Option<String>,
+    /// Opens the frozen account whose id this expression over the result gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfreeze_account: Option<String>,
+    /// Adds an entry to a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_to_list: Option<AddToListForm>,
+    /// Slug or id of a subscription: all its dead letters are delivered again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requeue_dead_letters: Option<String>,
+    /// Slug or id of a binding: it is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_binding: Option<String>,
+    /// Id of an API key as which it is done, which may write: one of the platform, but for `requeue_dead_letters`. Nothing is done once
+    /// the key is revoked.
     pub acts_as: String,
+}
+
+impl ActForm {
+    /// Returns the form of an action that is done as this API key.
+    pub fn new(action: Action, acts_as: String) -> ActForm {
+        let mut form = ActForm {
+            freeze_account: None,
+            unfreeze_account: None,
+            add_to_list: None,
+            requeue_dead_letters: None,
+            pause_binding: None,
+            acts_as,
+        };
+        match action {
+            Action::FreezeAccount(account) => form.freeze_account = Some(account),
+            Action::UnfreezeAccount(account) => form.unfreeze_account = Some(account),
+            Action::AddToList(entry) => form.add_to_list = Some(entry),
+            Action::RequeueDeadLetters(named) => form.requeue_dead_letters = Some(named),
+            Action::PauseBinding(named) => form.pause_binding = Some(named),
+        }
+        form
+    }
+
+    /// Returns the action; none if the form has none, or more than one.
+    pub fn action(self) -> Option<Action> {
+        let actions = [
+            self.freeze_account.map(Action::FreezeAccount),
+            self.unfreeze_account.map(Action::UnfreezeAccount),
+            self.add_to_list.map(Action::AddToList),
+            self.requeue_dead_letters.map(Action::RequeueDeadLetters),
+            self.pause_binding.map(Action::PauseBinding),
+        ];
+        let mut given = actions.into_iter().flatten();
+        given.next().filter(|_| given.next().is_none())
+    }
 }
 
 /// Change a stream: what is left out stays. A table such as `window` is replaced as a whole; null gives a field its default. A change of

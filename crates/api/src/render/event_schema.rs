@@ -234,6 +234,23 @@ fn groups() -> Vec<Group> {
             }),
         ),
         system(
+            "StreamActedEvent",
+            "A stream did what it does for a result, and that made no other record.",
+            "stream.acted",
+            action(&json!({
+                "done": {
+                    "type": "integer", "format": "int64", "minimum": 0,
+                    "description": "Dead letters that are delivered again; 0 where nothing had to be changed.",
+                },
+            })),
+        ),
+        system(
+            "StreamActionRefusedEvent",
+            "What a stream does could not be done for a result. It is not tried again.",
+            "stream.action_refused",
+            action(&json!({"why": {"type": "string"}})),
+        ),
+        system(
             "StreamLateEvent",
             "An event came too late to be counted by a stream.",
             "stream.late",
@@ -256,6 +273,39 @@ fn groups() -> Vec<Group> {
             }),
         ),
     ]
+}
+
+/// The data of an event about an action of a stream, with `more` fields.
+fn action(more: &Value) -> Value {
+    let mut schema = json!({
+        "type": "object",
+        "required": ["stream", "version", "key", "window_start", "window_end", "revision", "action", "setting", "value", "acts_as"],
+        "properties": {
+            "stream": {"type": "string"},
+            "version": {"type": "integer", "format": "int64", "minimum": 1},
+            "key": {"type": "object", "description": "Values of the key, by field."},
+            "window_start": {"type": "string", "format": "date-time"},
+            "window_end": {"type": "string", "format": "date-time"},
+            "revision": {"type": "integer", "format": "int64", "minimum": 0},
+            "action": {"type": "string", "description": "Such as `add_to_list`."},
+            "setting": {
+                "type": ["string", "null"],
+                "description": "List, subscription or binding; null if it is about an account, or missing.",
+            },
+            "value": {
+                "type": ["string", "null"],
+                "description": "Account or text of the entry; null for the others, or if the expression has no value.",
+            },
+            "acts_as": {"type": "string", "description": "API key as which it was to be done."},
+        },
+    });
+    let more = more.as_object().expect("fields");
+    for (name, field) in more {
+        schema["properties"][name] = field.clone();
+        let required = schema["required"].as_array_mut().expect("a list");
+        required.push(json!(name));
+    }
+    schema
 }
 
 /// Returns every type of event but those of published events, whose first word is `app`.

@@ -23,6 +23,7 @@ pub mod limit;
 pub mod list;
 pub mod model;
 pub mod notes;
+pub mod origin;
 pub mod owner;
 pub mod payment;
 pub mod queue;

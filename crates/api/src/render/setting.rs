@@ -7,6 +7,7 @@ use tributary_ledger::{Actor, ApiKeyId, Body, SettingChange};
 use utoipa::ToSchema;
 
 use crate::render::common::owner_name;
+use crate::render::origin::OriginObject;
 use crate::time::format_timestamp;
 
 /// A setting as one of its records left it.
@@ -35,6 +36,9 @@ pub struct SettingObject {
     /// API key that made the revision; null for the server itself.
     #[schema(required)]
     changed_by_key: Option<String>,
+    /// The stream whose result made the revision, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<Box<OriginObject>>,
     #[schema(format = DateTime)]
     created: String,
     #[schema(format = DateTime)]
@@ -82,6 +86,10 @@ pub fn setting(reader: &Reader, record: &Record, change: &SettingChange) -> Opti
         changed_by: owner_name(reader, owner),
         changed_by_key: (api_key != ApiKeyId::SYSTEM)
             .then(|| ids.encode(IdKind::ApiKey, api_key.0)),
+        origin: record.command.origin.as_deref().map(|origin| {
+            let key = record.command.key.as_bytes();
+            Box::new(OriginObject::new(reader, key, origin))
+        }),
         created: format_timestamp(change.created.timestamp),
         updated: format_timestamp(record.ctx.timestamp),
         definition: None,

@@ -95,9 +95,9 @@ pub fn stream(reader: &Reader, setting: &Setting, terms: StreamTerms) -> StreamO
             event: publish.event,
             acts_as: ids.encode(IdKind::ApiKey, publish.acts_as.0),
         }),
-        act: terms.act.map(|act| ActForm {
-            freeze_account: act.freeze_account,
-            acts_as: ids.encode(IdKind::ApiKey, act.acts_as.0),
+        act: terms.act.map(|act| {
+            let acts_as = ids.encode(IdKind::ApiKey, act.acts_as.0);
+            ActForm::new(act.action, acts_as)
         }),
         start: terms.start,
         bounds: terms.bounds,
@@ -116,7 +116,7 @@ pub struct StreamFiguresObject {
     /// met what it can't compute; another definition or another bound lets it go on.
     #[schema(schema_with = work_states)]
     state: &'static str,
-    /// Why it stopped, or does not publish.
+    /// Why it stopped, is paused, or does not publish or act.
     #[schema(required)]
     why: Option<String>,
     /// Version whose rows are shown.
@@ -133,10 +133,15 @@ pub struct StreamFiguresObject {
     results: u64,
     /// Events that came too late to be counted.
     late_events: u64,
-    /// Results that are yet to be published.
+    /// Results that are yet to be published or acted upon.
     waiting: u64,
-    /// Results that the ledger refused to publish, or for which it refused what was to be done.
+    /// Results for which what the stream does was done.
+    acted: u64,
+    /// Results that were refused: to be published, or what was to be done for them.
     refused: u64,
+    /// Why one was refused last, since this server started.
+    #[schema(required)]
+    last_refusal: Option<String>,
     /// Keys that have a window.
     keys: u64,
     open_windows: u64,
@@ -162,7 +167,9 @@ pub fn stream_figures(figures: StreamFigures) -> StreamFiguresObject {
         results: figures.results,
         late_events: figures.late_events,
         waiting: figures.waiting,
+        acted: figures.acted,
         refused: figures.refused,
+        last_refusal: figures.last_refusal,
         keys: figures.usage.keys,
         open_windows: figures.usage.open_windows,
         state_bytes: figures.usage.state_bytes,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{ApiKeyId, Assessment, Body, Effect, Origin, ReviewKind, SettingKind};
+use tributary_ledger::{ApiKeyId, Assessment, Body, Effect, ReviewKind};
 use tributary_messaging::EndedAttempt;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
@@ -18,6 +18,7 @@ use crate::form::review::RiskLabelForm;
 use crate::render::account::AccountObject;
 use crate::render::attempt::{AttemptObject, attempt};
 use crate::render::common::{Failure, event_type, owner_name};
+use crate::render::origin::OriginObject;
 use crate::render::owner::OwnerObject;
 use crate::render::payment::{PaymentObject, PaymentStatusForm};
 use crate::render::resource::{Resource, object};
@@ -178,45 +179,6 @@ pub struct ActorObject {
     api_key: Option<String>,
 }
 
-/// Message from which a binding made a command.
-#[derive(Serialize, ToSchema)]
-#[schema(as = TimelineOrigin)]
-pub struct OriginObject {
-    /// The binding.
-    binding: String,
-    /// Revision of the binding.
-    #[schema(minimum = 1)]
-    revision: u64,
-    /// BLAKE3 hash of the bytes of the message, 64 hexadecimal digits.
-    message: String,
-    /// Number of messages that led to one another, with this one.
-    #[schema(minimum = 1, maximum = 8)]
-    hops: u8,
-    /// Where the sender wanted the result.
-    #[schema(required)]
-    reply_to: Option<String>,
-    /// What the reply repeats of the message.
-    #[schema(required)]
-    correlation_id: Option<String>,
-}
-
-impl OriginObject {
-    fn new(reader: &Reader, origin: &Origin) -> OriginObject {
-        let reply = origin.reply();
-        let correlation_id = reply.and_then(|reply| reply.correlation_id());
-        OriginObject {
-            binding: reader
-                .ids()
-                .encode_setting(SettingKind::BINDING, origin.setting()),
-            revision: origin.revision(),
-            message: hex::encode(origin.message()),
-            hops: origin.hops(),
-            reply_to: reply.map(|reply| reply.to().to_owned()),
-            correlation_id: correlation_id.map(str::to_owned),
-        }
-    }
-}
-
 /// What the rules for risk found about a payment before it was decided.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TimelineAssessment)]
@@ -324,7 +286,10 @@ fn add_record(
                 api_key: (own && !system).then(|| ids.encode(IdKind::ApiKey, actor.api_key.0)),
             },
             idempotency_key: key.map(str::to_owned),
-            origin: origin.map(|origin| Box::new(OriginObject::new(reader, origin))),
+            origin: origin.map(|origin| {
+                let key = command.key.as_bytes();
+                Box::new(OriginObject::new(reader, key, origin))
+            }),
         },
     ));
     let outcome = &record.outcome;

@@ -3,6 +3,7 @@
 //! A kind of settings implements [`SettingType`]; the ledger reads only that of limits.
 
 pub mod apply;
+pub mod automation;
 pub mod binder;
 pub mod binding;
 pub mod defined;

@@ -7,12 +7,18 @@ use tributary_engine::{IdKind, Reader};
 use tributary_ledger::{OwnerId, Setting, SettingBody, SettingId, SettingKind, Slug, Topic};
 
 use super::SettingType;
-use super::defined::{DefinedType, encode, parse_definition, paused, unreadable, writing_key};
+use super::defined::{
+    DefinedType, check_text, encode, parse_definition, paused, unreadable, within, writing_key,
+};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::form::stream::{ActForm, PublishForm, StreamCreate};
 use crate::render::stream::{StreamObject, stream};
-use crate::streaming::{ActTerms, PublishTerms, StreamTerms, Streaming};
+use crate::risk::NOTE_BYTES_MAX;
+use crate::streaming::{ActTerms, Action, ENTRY_SECONDS_MAX, PublishTerms, StreamTerms, Streaming};
+
+/// Maximum size of a slug or an id, bytes.
+const SETTING_NAME_BYTES_MAX: usize = 64;
 
 /// The kind `stream`.
 #[derive(Clone)]
@@ -41,7 +47,7 @@ impl StreamType {
             return Err(ApiError::invalid("act", message));
         }
         let known = before.and_then(|before| before.act.as_ref());
-        let act = form.act.map(|act| self.act(act, &form.key, known));
+        let act = form.act.map(|act| self.act(act, known));
         Ok(StreamTerms {
             version: before.map_or(1, |before| before.version),
             from: form.from,
@@ -69,28 +75,36 @@ impl StreamType {
         Ok(terms)
     }
 
-    fn act(
-        &self,
-        form: ActForm,
-        key: &[String],
-        known: Option<&ActTerms>,
-    ) -> Result<ActTerms, ApiError> {
-        if !key.contains(&form.freeze_account) {
-            let message = "act.freeze_account must be a field of the key.";
-            return Err(ApiError::invalid("act.freeze_account", message));
-        }
+    fn act(&self, form: ActForm, known: Option<&ActTerms>) -> Result<ActTerms, ApiError> {
         let known = known.map(|known| known.acts_as);
         let acts_as = writing_key(&self.reader, &form.acts_as, known);
         let acts_as = acts_as.map_err(|error| error.param("act.acts_as"))?;
+        let action = form.action().ok_or_else(|| {
+            let message = "act must have one of freeze_account, unfreeze_account, add_to_list, requeue_dead_letters and pause_binding.";
+            ApiError::invalid("act", message)
+        })?;
+        if let Some((_, named)) = action.setting() {
+            check_text(&setting_field(&action), named, SETTING_NAME_BYTES_MAX)?;
+        }
+        if let Action::AddToList(entry) = &action {
+            if let Some(seconds) = entry.until_seconds {
+                within(
+                    "act.add_to_list.until_seconds",
+                    seconds,
+                    1,
+                    ENTRY_SECONDS_MAX,
+                )?;
+            }
+            if let Some(note) = &entry.note {
+                check_text("act.add_to_list.note", note, NOTE_BYTES_MAX)?;
+            }
+        }
         let key = self.reader.api_key(acts_as);
-        if key.is_none_or(|key| key.owner != OwnerId::PLATFORM) {
+        if action.needs_platform() && key.is_none_or(|key| key.owner != OwnerId::PLATFORM) {
             let message = "act.acts_as must be an API key of the platform.";
             return Err(ApiError::invalid("act.acts_as", message));
         }
-        Ok(ActTerms {
-            freeze_account: form.freeze_account,
-            acts_as,
-        })
+        Ok(ActTerms { action, acts_as })
     }
 
     fn publish(
@@ -165,7 +179,7 @@ impl DefinedType for StreamType {
         };
         let act = |act: &ActTerms| {
             let acts_as = self.reader.ids().encode(IdKind::ApiKey, act.acts_as.0);
-            json!({ "freeze_account": act.freeze_account, "acts_as": acts_as })
+            json!(ActForm::new(act.action.clone(), acts_as))
         };
         let definition = json!({
             "from": terms.from,
@@ -189,6 +203,15 @@ impl DefinedType for StreamType {
     fn object(&self, setting: &Setting) -> Result<StreamObject, ApiError> {
         Ok(stream(&self.reader, setting, terms_of(setting)?))
     }
+}
+
+/// The field of the definition that names the setting that an action is about.
+fn setting_field(action: &Action) -> String {
+    let within = match action {
+        Action::AddToList(_) => ".list",
+        _ => "",
+    };
+    format!("act.{}{within}", action.name())
 }
 
 fn terms_of(setting: &Setting) -> Result<StreamTerms, ApiError> {

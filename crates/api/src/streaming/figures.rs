@@ -25,8 +25,12 @@ pub struct StreamFigures {
     pub late_events: u64,
     /// Results that are yet to be published.
     pub waiting: u64,
-    /// Results that the ledger refused to publish.
+    /// Results for which what the stream does was done.
+    pub acted: u64,
+    /// Results that were refused: to be published, or what was to be done for them.
     pub refused: u64,
+    /// Why one was refused last, since this server started.
+    pub last_refusal: Option<String>,
     /// What is counted against the bounds.
     pub usage: Usage,
 }

@@ -1,18 +1,25 @@
 //! Streams as the API knows them: what a stream says, and the port through which the crate that runs them checks and shows them.
 
+mod act;
+mod dead_letters;
 mod figures;
 mod terms;
 
+pub use act::{ActTerms, Action, AddToListForm, ENTRY_SECONDS_MAX};
+pub use dead_letters::DeadLetters;
 pub use figures::{Preview, StreamFigures, StreamRow, StreamState, Usage};
 pub use terms::{
-    ActTerms, BoundsForm, FieldType, GiveForm, PublishTerms, SourceForm, StartForm, StreamTerms,
-    TimeForm, WindowForm,
+    BoundsForm, FieldType, GiveForm, PublishTerms, SourceForm, StartForm, StreamTerms, TimeForm,
+    WindowForm,
 };
 
 use tributary_ledger::SettingId;
 
 use crate::error::ApiError;
 
+/// First bytes of the key of a record that a stream's result made. The id of the result follows, and the number of the attempt if it is
+/// not the first. No caller can use such a key.
+pub const RESULT_KEY: &[u8] = b"\0stream:";
 /// Maximum number of records that a preview reads.
 pub const PREVIEW_RECORDS_MAX: u64 = 100_000;
 /// Records that a preview reads if nothing is said.

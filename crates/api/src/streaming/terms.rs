@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use tributary_ledger::{ApiKeyId, Setting};
 use utoipa::ToSchema;
 
+use super::act::{ActTerms, api_key};
+
 /// Figures over windows of events, by key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -176,17 +178,6 @@ pub struct PublishTerms {
     pub acts_as: ApiKeyId,
 }
 
-/// What is done for a result.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActTerms {
-    /// Field of the key that has the id of the account that is frozen.
-    pub freeze_account: String,
-    /// API key as which it is done.
-    #[serde(with = "api_key")]
-    pub acts_as: ApiKeyId,
-}
-
 /// Where in the journal a stream begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -223,18 +214,7 @@ pub struct BoundsForm {
     /// 100,000 that wait, or 256 MiB of them, stop the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<u64>,
-}
-
-/// An API key as its number.
-mod api_key {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use tributary_ledger::ApiKeyId;
-
-    pub(super) fn serialize<S: Serializer>(key: &ApiKeyId, to: S) -> Result<S::Ok, S::Error> {
-        key.0.serialize(to)
-    }
-
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<ApiKeyId, D::Error> {
-        u64::deserialize(from).map(ApiKeyId)
-    }
+    /// Maximum number of actions in a minute: 1 to 10,000; 60 if left out. A stream that would do more pauses itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actions_per_minute: Option<u64>,
 }

@@ -62,13 +62,18 @@ impl Families<'_, StreamFigures> {
             |figures| Some(figures.late_events),
         );
         self.counter(
+            "tributary_stream_acted_total",
+            "Results for which what the stream does was done",
+            |figures| Some(figures.acted),
+        );
+        self.counter(
             "tributary_stream_refused_total",
-            "Results that the ledger refused to publish",
+            "Results that were refused: to be published, or what was to be done for them",
             |figures| Some(figures.refused),
         );
         self.gauge(
             "tributary_stream_waiting",
-            "Results that are yet to be published",
+            "Results that are yet to be published or acted upon",
             |figures| Some(figures.waiting),
         );
     }

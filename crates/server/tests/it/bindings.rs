@@ -14,8 +14,8 @@ use crate::client::{Answer, PATIENCE};
 use crate::fixture::{Fixture, id};
 use crate::settings::{is_replayed, write};
 
-const BINDERS: &str = "/v1/binders";
-const BINDINGS: &str = "/v1/bindings";
+pub(crate) const BINDERS: &str = "/v1/binders";
+pub(crate) const BINDINGS: &str = "/v1/bindings";
 
 fn patch(server: &Fixture, path: &str, body: &Value) -> Answer {
     write(server, &server.platform, "PATCH", path, None, body)
@@ -38,7 +38,7 @@ pub(crate) fn with(object: &Value, changes: &Value) -> Value {
     object
 }
 
-fn binder() -> Value {
+pub(crate) fn binder() -> Value {
     json!({"slug": "main", "type": "memory", "url": "memory:"})
 }
 
@@ -48,7 +48,7 @@ fn api_key(server: &Fixture, owner: &str, access: &str) -> String {
     id(&server.post("/v1/api_keys", &body).expect(201))
 }
 
-fn binding(acts_as: &str) -> Value {
+pub(crate) fn binding(acts_as: &str) -> Value {
     json!({
         "slug": "orders", "binder": "main", "direction": "in", "destination": "payment_order",
         "acts_as": acts_as, "identity_from": "field order_id",

@@ -10,7 +10,7 @@ use tributary_api::brokers::Brokers;
 use tributary_api::first_key::create_first_key;
 use tributary_api::leadership::Leadership;
 use tributary_api::risk::NoRisk;
-use tributary_api::streaming::NoStreaming;
+use tributary_api::streaming::{DeadLetters, NoStreaming};
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::memory;
@@ -192,10 +192,12 @@ fn start_streams(
     engine: &Engine,
     permit: Option<Arc<dyn Permit>>,
     delivery: Option<&tempfile::TempDir>,
+    messaging: Option<&Arc<Messaging>>,
 ) {
     if let Some(permit) = permit {
         let folder = delivery.map(|directory| directory.path().join("streams"));
-        let started = streams.start(engine.clone(), permit, folder.as_deref());
+        let dead_letters = messaging.map(|messaging| messaging.clone() as Arc<dyn DeadLetters>);
+        let started = streams.start(engine.clone(), permit, folder.as_deref(), dead_letters);
         started.expect("a thread starts");
     }
 }
@@ -332,7 +334,8 @@ impl Fixture {
         change(&mut config);
         let webhooks = start_webhooks(webhook_config.as_ref(), &engine, messaging.as_ref());
         let permit = is_alone.then(|| store.permit());
-        start_streams(&streams, &engine, permit, delivery.as_ref());
+        let (folder, messages) = (delivery.as_ref(), messaging.as_ref());
+        start_streams(&streams, &engine, permit, folder, messages);
         let services = Services {
             messaging: messaging.clone(),
             transport: webhooks.clone().map(|it| it as Arc<dyn PushTransport>),
@@ -383,7 +386,8 @@ impl Fixture {
         let (engine, messaging) = (&self.engine, self.messaging.as_ref());
         self.webhooks = start_webhooks(self.webhook_config.as_ref(), engine, messaging);
         let permit = Some(self.store.permit());
-        start_streams(&system.streams, engine, permit, self.delivery.as_ref());
+        let delivery = self.delivery.as_ref();
+        start_streams(&system.streams, engine, permit, delivery, messaging);
         let services = self.services(system.streams);
         let running = Server::start(config, engine.clone(), services).expect("it starts");
         self.addr = running.addr();

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod api_keys;
+mod automation;
 mod balances;
 mod batches;
 mod bindings;

@@ -239,6 +239,7 @@ fn a_payment_tells_by_which_message_of_which_binding_it_was_changed() {
     let expected = |reply_to: Value, correlation_id: Value| {
         json!({
             "binding": reader.ids().encode_setting(SettingKind::BINDING, SettingId(7)),
+            "stream": null,
             "revision": 3,
             "message": "ab".repeat(32),
             "hops": 2,

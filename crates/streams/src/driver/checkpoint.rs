@@ -12,7 +12,9 @@ use crate::stream::codec::{Reader, Writer};
 use crate::stream::{OwnedScalar, Row};
 
 /// Name and version of the format.
-const MAGIC: &[u8] = b"tributary stream 1";
+const MAGIC: &[u8] = b"tributary stream 2";
+/// Numbers of a version, from its activation on.
+const NUMBERS: usize = 10;
 
 /// The folder with the checkpoints.
 pub(super) struct Checkpoints {
@@ -95,6 +97,9 @@ fn encode(runner: &Runner, oldest: u64, basis: Basis) -> Option<Vec<u8>> {
         runner.refused,
         u64::from(runner.hops),
         runner.next_row,
+        runner.acted,
+        runner.rate.minute,
+        runner.rate.actions,
     ] {
         writer.u64(number);
     }
@@ -115,6 +120,7 @@ fn encode(runner: &Runner, oldest: u64, basis: Basis) -> Option<Vec<u8>> {
         writer.bytes(&waiting.id);
         writer.u32(u32::from(waiting.hops));
         writer.u32(u32::from(waiting.is_late));
+        writer.u32(waiting.attempt);
         writer.bytes(waiting.key.as_bytes());
         writer.bytes(waiting.data.as_bytes());
     }
@@ -161,6 +167,9 @@ pub(super) fn restore(
         runner.refused,
         hops,
         runner.next_row,
+        runner.acted,
+        runner.rate.minute,
+        runner.rate.actions,
     ] = kept.numbers;
     runner.hops = u8::try_from(hops).map_err(|_| "it is malformed")?;
     runner.restore(kept.rows, kept.waiting);
@@ -170,7 +179,7 @@ pub(super) fn restore(
 struct Kept<'a> {
     basis: Basis,
     oldest: u64,
-    numbers: [u64; 7],
+    numbers: [u64; NUMBERS],
     rows: Vec<(Row, u32)>,
     waiting: Vec<Waiting>,
     state: &'a [u8],
@@ -182,7 +191,7 @@ fn read<'a>(reader: &mut Reader<'a>, keys: usize, values: usize) -> Option<Kept<
         hash: reader.bytes()?.try_into().ok()?,
     };
     let oldest = reader.u64()?;
-    let mut numbers = [0; 7];
+    let mut numbers = [0; NUMBERS];
     for number in &mut numbers {
         *number = reader.u64()?;
     }
@@ -211,6 +220,7 @@ fn read<'a>(reader: &mut Reader<'a>, keys: usize, values: usize) -> Option<Kept<
             id: reader.bytes()?.try_into().ok()?,
             hops: u8::try_from(reader.u32()?).ok()?,
             is_late: reader.u32()? != 0,
+            attempt: reader.u32()?,
             key: text(reader)?,
             data: text(reader)?,
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tributary_api::error::ApiError;
 use tributary_api::streaming::{
-    BoundsForm, FieldType, GiveForm, SourceForm, StreamTerms, WindowForm,
+    Action, BoundsForm, FieldType, GiveForm, SourceForm, StreamTerms, WindowForm,
 };
 
 use super::fields::{DATA, EVENT_FIELDS};
@@ -24,6 +24,7 @@ const FIELDS_MAX: usize = 32;
 const DATA_MAX: usize = 64;
 const ROWS_DEFAULT: u64 = 10_000;
 const EVENTS_PER_SECOND_DEFAULT: u64 = 500;
+const ACTIONS_PER_MINUTE_DEFAULT: u64 = 60;
 
 /// A stream that is ready to run, without any state.
 pub(crate) struct Ready {
@@ -35,6 +36,9 @@ pub(crate) struct Ready {
     pub(crate) data: Vec<String>,
     pub(crate) rows_max: usize,
     pub(crate) events_per_second: u64,
+    pub(crate) actions_per_minute: u64,
+    /// Over a result: to what something is done; none if nothing is, or always to the same.
+    pub(crate) target: Option<Expression>,
 }
 
 /// Events of one type.
@@ -55,7 +59,7 @@ pub(crate) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, Definiti
     let (sources, derived) = read_sources(terms, &schema)?;
     fields.extend(derived);
     let schema = make_schema(&fields, "from[0].fields")?;
-    let (bounds, rows_max, events_per_second) = read_bounds(&terms.bounds)?;
+    let (bounds, rows_max, rates) = read_bounds(&terms.bounds)?;
     check_keys(terms)?;
     let definition = Definition {
         name,
@@ -84,14 +88,49 @@ pub(crate) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, Definiti
         bounds,
     };
     let stream = Stream::new(definition, terms.version, &schema);
+    let stream = stream.map_err(|error| named_as_given(error, terms))?;
     Ok(Ready {
-        stream: stream.map_err(|error| named_as_given(error, terms))?,
+        target: read_target(terms, &stream)?,
+        stream,
         sources,
         schema,
         data,
         rows_max,
-        events_per_second,
+        events_per_second: rates.events_per_second,
+        actions_per_minute: rates.actions_per_minute,
     })
+}
+
+/// Reads the expression that says to what something is done for a result.
+fn read_target(
+    terms: &StreamTerms,
+    stream: &Stream,
+) -> Result<Option<Expression>, DefinitionError> {
+    let Some(act) = &terms.act else {
+        return Ok(None);
+    };
+    let Some((field, text)) = act.action.expression() else {
+        return Ok(None);
+    };
+    let target = compile(field, text, &stream.result_schema())?;
+    let (is_fit, advice) = match act.action {
+        Action::AddToList(_) => (
+            target.result_type() != Type::Bool,
+            "give an expression whose result is a string or an integer",
+        ),
+        _ => (
+            target.result_type() == Type::String,
+            "give an expression whose result is the id of an account",
+        ),
+    };
+    match is_fit {
+        true => Ok(Some(target)),
+        false => Err(DefinitionError::new(
+            field,
+            format!("the result is {}", target.result_type()),
+            advice,
+        )),
+    }
 }
 
 /// The error of a definition as answers tell it.
@@ -314,7 +353,13 @@ fn read_emit(name: &str, text: &str) -> Result<Emit, DefinitionError> {
     })
 }
 
-fn read_bounds(form: &BoundsForm) -> Result<(Bounds, usize, u64), DefinitionError> {
+/// How much a stream does outwards within a time.
+struct Rates {
+    events_per_second: u64,
+    actions_per_minute: u64,
+}
+
+fn read_bounds(form: &BoundsForm) -> Result<(Bounds, usize, Rates), DefinitionError> {
     let default = Bounds::default();
     let bound = |name: &str, given: Option<u64>, default: usize, max: u64| {
         let value = given.unwrap_or(default as u64);
@@ -355,7 +400,17 @@ fn read_bounds(form: &BoundsForm) -> Result<(Bounds, usize, u64), DefinitionErro
         EVENTS_PER_SECOND_DEFAULT as usize,
         10_000,
     )?;
-    Ok((bounds, rows, events as u64))
+    let actions = bound(
+        "actions_per_minute",
+        form.actions_per_minute,
+        ACTIONS_PER_MINUTE_DEFAULT as usize,
+        10_000,
+    )?;
+    let rates = Rates {
+        events_per_second: events as u64,
+        actions_per_minute: actions as u64,
+    };
+    Ok((bounds, rows, rates))
 }
 
 /// Names the field of an error as the form does.

@@ -57,9 +57,8 @@ pub(super) fn take_frame(
             position: at,
             time: i64::try_from(record.context().timestamp).unwrap_or(i64::MAX),
             event_type: kind,
-            stream_hops: result.and_then(|_| Some(record.origin()?.hops)),
+            stream_hops: result.as_ref().and_then(|_| Some(record.origin()?.hops)),
             result,
-            is_refused: record.rejection().is_some(),
             fields: &make,
         })?;
     }

@@ -4,10 +4,12 @@
 //! keeps a payment waiting. Every node of a cluster computes every stream for itself; the one that may work outwards publishes. What is
 //! published has the id of its result as its key, so that it happens once, whoever does it and how often it is computed again.
 
+mod action;
 mod checkpoint;
 pub(crate) mod definition;
 mod feed;
 pub(crate) mod fields;
+mod outwards;
 mod publish;
 mod risk;
 mod runner;
@@ -22,17 +24,18 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tributary_api::caller::{Caller, acting_as};
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
-use tributary_api::streaming::{Preview, StreamFigures, StreamRow, StreamTerms, Streaming};
+use tributary_api::streaming::{
+    DeadLetters, Preview, StreamFigures, StreamRow, StreamTerms, Streaming,
+};
 use tributary_engine::{Basis, BriefReply, Engine, Failure, Judge, Permit, Reader, Refused, lock};
-use tributary_ledger::{Command, SettingId, SettingKind};
+use tributary_ledger::{SettingId, SettingKind};
 
-use crate::stream::ResultId;
 use checkpoint::Checkpoints;
 use feed::{take_frame, with_frame};
 use fields::OwnerNames;
+use outwards::{Asked, COMMANDS_AT_ONCE};
 pub use risk::Rules;
 use runner::Runner;
 use slot::{Slot, Slots, Version};
@@ -43,8 +46,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const OUTWARDS_EVERY: Duration = Duration::from_millis(20);
 /// Shortest time between two barriers: windows that end at many different times are ended together.
 const BARRIER_EVERY: Duration = Duration::from_millis(200);
-/// Commands that are submitted together.
-const COMMANDS_AT_ONCE: usize = 100;
 /// Wait after the engine refused commands.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 /// Rows of each list of a preview.
@@ -73,7 +74,7 @@ impl Streams {
     }
 
     /// Starts what the settings say, and follows their changes. Checkpoints are kept in `folder`; without one, each start computes the
-    /// streams from the journal.
+    /// streams from the journal. `dead_letters` are those that streams may have delivered again.
     ///
     /// # Errors
     /// If the folder can't be made, or a thread can't be started.
@@ -82,6 +83,7 @@ impl Streams {
         engine: Engine,
         permit: Arc<dyn Permit>,
         folder: Option<&Path>,
+        dead_letters: Option<Arc<dyn DeadLetters>>,
     ) -> io::Result<()> {
         let checkpoints = folder.map(Checkpoints::open).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -91,6 +93,7 @@ impl Streams {
             reader: engine.reader(),
             engine,
             permit,
+            dead_letters,
             checkpoints,
             slots: self.slots.clone(),
             rules: self.rules.clone(),
@@ -141,7 +144,14 @@ impl Streaming for Streams {
     fn figures(&self, stream: SettingId) -> Option<StreamFigures> {
         let slot = self.slots.get(stream)?;
         let slot = lock(&slot);
-        slot.figures(self.reader.published())
+        let mut figures = slot.figures(self.reader.published())?;
+        let newest = slot.versions.last()?;
+        if figures.why.is_none()
+            && let Some(act) = &newest.runner.terms.act
+        {
+            figures.why = action::missing(&self.reader, act);
+        }
+        Some(figures)
     }
 
     fn rows(&self, stream: SettingId, before: Option<u64>, limit: usize) -> Option<Vec<StreamRow>> {
@@ -200,11 +210,12 @@ fn feed(
     let end = with_frame(reader, position, |frame| {
         take_frame(reader, owners, frame, position, head, |taken| {
             for slot in slots.iter_mut() {
-                if let Some((stream, id)) = &taken.result
-                    && *stream == slot.id
+                if let Some(settled) = &taken.result
+                    && settled.stream == slot.id
                 {
+                    let time = u64::try_from(taken.time).unwrap_or(0);
                     for version in &mut slot.versions {
-                        version.runner.published(id, taken.is_refused);
+                        version.runner.settle(settled, time);
                     }
                 }
                 for version in &mut slot.versions {
@@ -244,6 +255,7 @@ struct Work {
     engine: Engine,
     reader: Reader,
     permit: Arc<dyn Permit>,
+    dead_letters: Option<Arc<dyn DeadLetters>>,
     checkpoints: Option<Checkpoints>,
     slots: Arc<Slots>,
     rules: Arc<Rules>,
@@ -252,15 +264,6 @@ struct Work {
     last_barrier: Option<Instant>,
     /// Until when the engine is left alone, after it refused commands.
     refused_until: Option<Instant>,
-}
-
-/// A command of a stream, and what it is about.
-struct Asked {
-    slot: Arc<Mutex<Slot>>,
-    version: u64,
-    /// The result that it publishes; none if it says that the stream stopped.
-    result: Option<ResultId>,
-    command: Command,
 }
 
 impl Work {
@@ -379,7 +382,8 @@ impl Work {
         if !self.permit.is_granted() || self.refused_until.is_some_and(|until| now < until) {
             return LOOK_EVERY;
         }
-        let asked = self.asked(slots);
+        let dead_letters = self.dead_letters.as_deref();
+        let asked = outwards::due(&self.reader, slots, self.engine.now(), dead_letters);
         let is_more = asked.len() >= COMMANDS_AT_ONCE;
         if !asked.is_empty() {
             let commands = asked.iter().map(|asked| asked.command.clone()).collect();
@@ -393,79 +397,6 @@ impl Work {
         }
     }
 
-    /// Returns what is to be submitted now.
-    fn asked(&self, slots: &[Arc<Mutex<Slot>>]) -> Vec<Asked> {
-        let mut asked = Vec::new();
-        let second = self.engine.now() / 1_000_000_000;
-        for shared in slots {
-            let mut guard = lock(shared);
-            let slot = &mut *guard;
-            if slot.is_paused {
-                continue;
-            }
-            if slot.published.0 != second {
-                slot.published = (second, 0);
-            }
-            slot.fault = None;
-            let is_live = slot.versions.last().is_some_and(|newest| newest.is_live);
-            for version in &mut slot.versions {
-                let is_live = is_live || version.is_live;
-                let runner = &version.runner;
-                let add = |asked: &mut Vec<Asked>, command, result| {
-                    asked.push(Asked {
-                        slot: shared.clone(),
-                        version: runner.terms.version,
-                        result,
-                        command,
-                    });
-                };
-                if let Some((position, why)) = &runner.stopped
-                    && !version.is_told
-                    && let Ok(command) = publish::stopped(runner, *position, why)
-                {
-                    add(&mut asked, command, None);
-                }
-                let Some(acts_as) = runner.terms.acts_as() else {
-                    continue;
-                };
-                // What was published before a restart is in the journal.
-                if runner.waiting().is_empty() || !is_live {
-                    continue;
-                }
-                let caller: Caller = match acting_as(&self.reader, acts_as) {
-                    Ok(caller) => caller,
-                    Err(error) => {
-                        slot.fault = Some(format!("nothing is published: {}", error.message()));
-                        continue;
-                    }
-                };
-                let left = runner
-                    .ready
-                    .events_per_second
-                    .saturating_sub(slot.published.1);
-                let room = COMMANDS_AT_ONCE.saturating_sub(asked.len());
-                let count = room.min(usize::try_from(left).unwrap_or(room));
-                let mut too_large = None;
-                for waiting in runner.waiting().iter().take(count) {
-                    let ids = self.reader.ids();
-                    match publish::command_of(slot.id, runner, waiting, &caller, ids) {
-                        Ok(command) => add(&mut asked, command, Some(waiting.id)),
-                        Err(why) => {
-                            too_large = Some(why);
-                            break;
-                        }
-                    }
-                    slot.published.1 += 1;
-                }
-                if let Some(why) = too_large {
-                    let position = version.runner.position;
-                    version.runner.stop(position, why);
-                }
-            }
-        }
-        asked
-    }
-
     fn settle(&mut self, asked: Vec<Asked>, replies: Result<Vec<BriefReply>, Refused>) {
         let replies = match replies {
             Ok(replies) => replies,
@@ -477,27 +408,9 @@ impl Work {
                 return;
             }
         };
+        let now = self.engine.now();
         for (asked, reply) in asked.into_iter().zip(replies) {
-            let mut slot = lock(&asked.slot);
-            let versions = &mut slot.versions;
-            let version = versions
-                .iter_mut()
-                .find(|one| one.runner.terms.version == asked.version);
-            let Some(version) = version else { continue };
-            match (asked.result, reply) {
-                (None, _) => version.is_told = true,
-                (Some(id), BriefReply::Done { rejection, .. }) => {
-                    version.runner.published(&id, rejection.is_some());
-                }
-                (Some(_), BriefReply::KeyConflict { position }) => {
-                    let why = format!(
-                        "the record at {position} published another result under the same id; report this as a fault of the program"
-                    );
-                    let at = version.runner.position;
-                    version.runner.stop(at, why);
-                }
-                (Some(_), BriefReply::GroupKeyConflict | BriefReply::NotQueued(_)) => {}
-            }
+            asked.settle(reply, now);
         }
     }
 

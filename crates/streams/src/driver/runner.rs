@@ -10,6 +10,7 @@ use tributary_ledger::SettingId;
 
 use super::definition::{Ready, ready};
 use super::fields::{EventFields, StreamFields};
+use crate::expression::Scalar;
 use crate::stream::{
     DefinitionError, Event, Expected, LateEvent, Output, OwnedScalar, ResultId, Row, StopReason,
     StreamResult,
@@ -24,6 +25,9 @@ const WAITING_BYTES: usize = 128;
 /// Maximum number of hops of an event: a stream that reads the events of streams, whose events ..., ends here.
 pub(super) const HOPS_MAX: u8 = tributary_ledger::Origin::HOPS_MAX;
 
+/// Nanoseconds of a minute.
+const MINUTE: u64 = 60_000_000_000;
+
 /// One version of a stream.
 pub(super) struct Runner {
     pub(super) ready: Ready,
@@ -36,7 +40,15 @@ pub(super) struct Runner {
     pub(super) position: u64,
     pub(super) events: u64,
     pub(super) results: u64,
+    /// Results for which something was done.
+    pub(super) acted: u64,
     pub(super) refused: u64,
+    /// Why a result was refused last, since the process began.
+    pub(super) last_refusal: Option<String>,
+    /// How much was done lately.
+    pub(super) rate: Rate,
+    /// Whether nothing more is done for its results: it was changed while it was paused.
+    is_given_up: bool,
     /// Hops of the events that are published: one more than of any event that was taken.
     pub(super) hops: u8,
     /// The newest rows that are final, and the number of the one after the newest.
@@ -76,6 +88,51 @@ impl Size {
     }
 }
 
+/// Number of actions of a stream in one minute, those that were refused too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rate {
+    /// The minute, counted from 1970.
+    pub(super) minute: u64,
+    pub(super) actions: u64,
+}
+
+impl Rate {
+    /// Returns the number in the minute of `time`, nanoseconds since the Unix epoch.
+    pub(super) fn at(self, time: u64) -> u64 {
+        match self.minute == time / MINUTE {
+            true => self.actions,
+            false => 0,
+        }
+    }
+
+    fn add(&mut self, time: u64) {
+        self.actions = self.at(time) + 1;
+        self.minute = time / MINUTE;
+    }
+}
+
+/// What a record says about a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// The stream.
+    pub(super) stream: SettingId,
+    pub(super) id: ResultId,
+    /// Number of the attempt, from 0.
+    pub(super) attempt: u32,
+    pub(super) outcome: Outcome,
+}
+
+/// What became of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was published, or acted upon.
+    Done,
+    /// It was refused, and why.
+    Refused(String),
+    /// Somebody else changed the setting that it was to change: it is tried again.
+    Overtaken,
+}
+
 /// Results that wait to be published, the oldest first.
 #[derive(Default)]
 struct Backlog {
@@ -90,6 +147,8 @@ pub(super) struct Waiting {
     pub(super) hops: u8,
     /// Whether it is an event that came too late.
     pub(super) is_late: bool,
+    /// Number of attempts that others overtook.
+    pub(super) attempt: u32,
     /// Text by which the events of one key are kept in order.
     pub(super) key: String,
     /// JSON.
@@ -115,12 +174,12 @@ impl Backlog {
         self.list.push_back(waiting);
     }
 
-    fn remove(&mut self, id: &ResultId) -> bool {
+    fn remove(&mut self, id: &ResultId) -> Option<Waiting> {
         let at = self.list.iter().position(|waiting| waiting.id == *id);
         let removed = at.and_then(|at| self.list.remove(at));
         let bytes = removed.as_ref().map(Waiting::bytes);
         self.bytes -= bytes.unwrap_or(0);
-        removed.is_some()
+        removed
     }
 }
 
@@ -133,10 +192,8 @@ pub(super) struct Taken<'e> {
     pub(super) event_type: Option<&'e str>,
     /// Hops of an event that a stream published.
     pub(super) stream_hops: Option<u8>,
-    /// The result of a stream that it publishes or acts upon, and the stream.
-    pub(super) result: Option<(SettingId, ResultId)>,
-    /// Whether the command was refused.
-    pub(super) is_refused: bool,
+    /// What it says about a result of a stream, if it is about one.
+    pub(super) result: Option<Settled>,
     /// Makes the fields, once for all streams.
     pub(super) fields: &'e dyn Fn() -> Option<&'e EventFields<'e>>,
 }
@@ -157,7 +214,11 @@ impl Runner {
             position,
             events: 0,
             results: 0,
+            acted: 0,
             refused: 0,
+            last_refusal: None,
+            rate: Rate::default(),
+            is_given_up: false,
             hops: 1,
             rows: VecDeque::new(),
             rows_bytes: 0,
@@ -271,7 +332,8 @@ impl Runner {
     }
 
     fn give(&mut self, position: u64, output: Output) -> Result<(), StopReason> {
-        let is_published = position > self.activation && self.terms.acts_as().is_some();
+        let is_published =
+            position > self.activation && self.terms.acts_as().is_some() && !self.is_given_up;
         let waiting = match output {
             Output::Result(result) => {
                 self.results += 1;
@@ -356,21 +418,38 @@ impl Runner {
     /// The event of a result holds no time but that of its window, so that it is the same whenever it is computed.
     fn result_event(&self, result: &StreamResult) -> Waiting {
         let row = self.row(0, &result.row, result.revision);
-        let data = json!({
+        let mut data = json!({
             "stream": self.name(),
             "version": row.version,
             "key": row.key,
             "window_start": format_time_ns(i128::from(row.window_start)),
             "window_end": format_time_ns(i128::from(row.window_end)),
             "revision": row.revision,
-            "values": row.values,
         });
+        match &self.terms.act {
+            None => data["values"] = Json::Object(row.values),
+            Some(_) => data["target"] = self.target(&result.row),
+        }
         Waiting {
             id: result.id,
             hops: self.hops,
             is_late: false,
+            attempt: 0,
             key: key_text(&result.row.key),
             data: data.to_string(),
+        }
+    }
+
+    /// To what something is done for a result: a text, or an object with the `fault` of an expression without a value.
+    fn target(&self, row: &Row) -> Json {
+        let Some(target) = &self.ready.target else {
+            return Json::Null;
+        };
+        match target.evaluate(row) {
+            Ok(Scalar::String(text)) => Json::from(text),
+            Ok(Scalar::Int(number)) => Json::from(number.to_string()),
+            Ok(Scalar::Bool(_)) => unreachable!("the type was checked"),
+            Err(error) => json!({ "fault": error.to_string() }),
         }
     }
 
@@ -391,16 +470,42 @@ impl Runner {
             id: *blake3::hash(data.as_bytes()).as_bytes(),
             hops: self.hops,
             is_late: true,
+            attempt: 0,
             key: key_text(&late.key),
             data,
         }
     }
 
-    /// The record of a result that was published, or refused, has come.
-    pub(super) fn published(&mut self, id: &ResultId, is_refused: bool) {
-        if self.waiting.remove(id) {
-            self.refused += u64::from(is_refused);
+    /// The record of a result has come: that it was published or acted upon, or refused. `time` is that of the record, nanoseconds since
+    /// the Unix epoch.
+    pub(super) fn settle(&mut self, settled: &Settled, time: u64) {
+        if settled.outcome == Outcome::Overtaken {
+            let mut waiting = self.waiting.list.iter_mut();
+            if let Some(waiting) = waiting.find(|waiting| waiting.id == settled.id) {
+                waiting.attempt = waiting.attempt.max(settled.attempt + 1);
+            }
+            return;
         }
+        let Some(waited) = self.waiting.remove(&settled.id) else {
+            return;
+        };
+        let is_action = self.terms.act.is_some() && !waited.is_late;
+        if is_action {
+            self.rate.add(time);
+        }
+        match &settled.outcome {
+            Outcome::Refused(why) => {
+                self.refused += 1;
+                self.last_refusal = Some(why.clone());
+            }
+            Outcome::Done | Outcome::Overtaken => self.acted += u64::from(is_action),
+        }
+    }
+
+    /// Does nothing more for its results: those that wait are dropped.
+    pub(super) fn give_up(&mut self) {
+        self.is_given_up = true;
+        self.waiting = Backlog::default();
     }
 
     /// Id of the stream.
@@ -572,7 +677,15 @@ mod tests {
         let mut id = [0; 32];
         for number in 0..given {
             id[..4].copy_from_slice(&number.to_le_bytes());
-            runner.published(&id, false);
+            runner.settle(
+                &Settled {
+                    stream: SettingId(1),
+                    id,
+                    attempt: 0,
+                    outcome: Outcome::Done,
+                },
+                0,
+            );
         }
         let left = runner.waiting_size();
         assert_eq!(left.results, 1);

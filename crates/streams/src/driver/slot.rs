@@ -9,7 +9,7 @@ use tributary_engine::{Basis, Failure, Reader, Standing, Start, lock};
 use tributary_ledger::{Setting, SettingId};
 
 use super::checkpoint::{self, Checkpoints};
-use super::runner::{Runner, Size};
+use super::runner::{Rate, Runner, Size};
 
 /// Versions that are at work at once: a stream whose definition changes again and again gives up the oldest.
 const VERSIONS_MAX: usize = 8;
@@ -98,7 +98,12 @@ impl Slot {
             return;
         }
         let before = self.terms.replace(terms.clone());
-        self.is_paused = terms.paused.is_some();
+        if std::mem::replace(&mut self.is_paused, terms.paused.is_some()) && !self.is_paused {
+            // Somebody looked at what it did, and resumed it.
+            for version in &mut self.versions {
+                version.runner.rate = Rate::default();
+            }
+        }
         self.broken = None;
         let name = reader.ids().encode_setting(setting.kind, setting.id);
         let planned = match planned(reader, setting) {
@@ -119,9 +124,15 @@ impl Slot {
             .versions
             .first()
             .map(|first| first.runner.terms.version);
+        let mut given_up = Vec::new();
         // The newest one first: its checkpoint says which earlier ones had not ended.
         for Planned { terms, activation } in planned.into_iter().rev() {
             let number = terms.version;
+            // It was changed while it was paused: what waits then, also of earlier versions, is not done any more.
+            let is_given_up = terms.paused.is_some() || !given_up.is_empty();
+            if number != newest && terms.act.is_some() && is_given_up {
+                given_up.push(number);
+            }
             let of_number = |one: &Version| one.runner.terms.version == number;
             let found = self.versions.iter().position(of_number);
             let is_wanted = match found {
@@ -148,6 +159,11 @@ impl Slot {
                     oldest.get_or_insert(kept.unwrap_or(first));
                 }
                 Err(why) => self.broken = Some(why),
+            }
+        }
+        for Version { runner, .. } in &mut self.versions {
+            if given_up.contains(&runner.terms.version) {
+                runner.give_up();
             }
         }
         self.versions
@@ -192,6 +208,12 @@ impl Slot {
             }
             !is_done
         });
+    }
+
+    /// Returns the number of actions of the stream in the minute of `time`, nanoseconds since the Unix epoch.
+    pub(super) fn actions_at(&self, time: u64) -> u64 {
+        let versions = self.versions.iter();
+        versions.map(|version| version.runner.rate.at(time)).sum()
     }
 
     /// Keeps checkpoints: of those that are due, or of all.
@@ -259,11 +281,15 @@ impl Slot {
             (None, false, false) => StreamState::CatchingUp,
             (None, false, true) => StreamState::Running,
         };
+        let paused = || {
+            let reason = self.terms.as_ref()?.paused.as_ref();
+            reason.filter(|reason| !reason.is_empty()).cloned()
+        };
         let is_next = newest.runner.terms.version != shown.terms.version;
         let versions = || self.versions.iter().map(|version| &version.runner);
         Some(StreamFigures {
             state,
-            why: stopped.or_else(|| self.fault.clone()),
+            why: stopped.or_else(|| self.fault.clone()).or_else(paused),
             version: shown.terms.version,
             next: is_next.then_some((newest.runner.terms.version, newest.runner.position)),
             position: shown.position,
@@ -276,7 +302,11 @@ impl Slot {
             results: shown.results,
             late_events: shown.ready.stream.late_events(),
             waiting: versions().map(|runner| runner.waiting().len() as u64).sum(),
+            acted: versions().map(|runner| runner.acted).sum(),
             refused: versions().map(|runner| runner.refused).sum(),
+            last_refusal: versions()
+                .rev()
+                .find_map(|runner| runner.last_refusal.clone()),
             usage: shown.usage(),
         })
     }

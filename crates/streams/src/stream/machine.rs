@@ -6,7 +6,7 @@ use super::codec::{Reader, Writer};
 use super::definition::{Definition, KEY_BYTES_MAX, Source, VALUE_BYTES_MAX, Window};
 use super::errors::{DefinitionError, RestoreError, StopReason, Stopped};
 use super::output::{Event, LateEvent, Output, ResultId, Row, StreamResult};
-use super::plan::Compiled;
+use super::plan::{Compiled, result_schema};
 use super::value::{OwnedScalar, decode_key, encode_value};
 use super::window::{Figures, Item, Usage, Windows};
 use crate::expression::{
@@ -265,6 +265,22 @@ impl Stream {
             let of_key = expected.0.entry(scratch.key.into()).or_default();
             of_key.push((time, inputs));
         }
+    }
+
+    /// Returns the fields of a result, which expressions over a [`Row`] use: those of the key, the names in `emit`, and `window_start`
+    /// and `window_end` in milliseconds.
+    ///
+    /// # Panics
+    /// Never: the definition was checked.
+    #[must_use]
+    pub fn result_schema(&self) -> Schema {
+        let Compiled {
+            definition,
+            key_types,
+            value_types,
+            ..
+        } = &self.compiled;
+        result_schema(definition, key_types, value_types).expect("it was made before")
     }
 
     /// Returns the types of the fields of the key, in order.

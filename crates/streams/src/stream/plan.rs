@@ -369,17 +369,26 @@ fn compile_having(
     key_types: &[Type],
     types: &[Type],
 ) -> Result<Option<Expression>, DefinitionError> {
+    // Also without a condition: the fields of a result need names that differ.
+    let schema = result_schema(definition, key_types, types)?;
+    let having = definition.having.as_ref();
+    having
+        .map(|having| compile_condition("having", having, &schema))
+        .transpose()
+}
+
+/// Returns the fields of a result: those of the key, the aggregates, and the times of the window.
+pub(super) fn result_schema(
+    definition: &Definition,
+    key_types: &[Type],
+    types: &[Type],
+) -> Result<Schema, DefinitionError> {
     let key = definition.key.iter().map(String::as_str);
     let names = definition.emit.iter().map(|emit| emit.name.as_str());
     let fields = key
         .zip(key_types.iter().copied())
         .chain(names.zip(types.iter().copied()))
         .chain([("window_start", Type::Int), ("window_end", Type::Int)]);
-    // Also without a condition: the fields of a result need names that differ.
-    let schema = Schema::new(fields)
-        .map_err(|error| DefinitionError::new("emit", error.to_string(), "choose other names"))?;
-    let having = definition.having.as_ref();
-    having
-        .map(|having| compile_condition("having", having, &schema))
-        .transpose()
+    Schema::new(fields)
+        .map_err(|error| DefinitionError::new("emit", error.to_string(), "choose other names"))
 }

@@ -31,6 +31,7 @@ const BOUNDS: BoundsForm = BoundsForm {
     distinct_values_max: Some(20),
     rows_max: Some(1_000),
     events_per_second: None,
+    actions_per_minute: None,
 };
 /// Most that the memory may grow while streams are tried one after another, in KiB. One event may be in 1,000 windows, with a text of
 /// 4 KiB in some aggregates of each, before a bound is looked at.
