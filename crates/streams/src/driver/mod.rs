@@ -9,13 +9,15 @@ mod checkpoint;
 pub(crate) mod definition;
 mod feed;
 pub(crate) mod fields;
+mod follow;
 mod outwards;
 mod publish;
 mod risk;
 mod runner;
+#[cfg(test)]
+mod simulation;
 mod slot;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -29,12 +31,12 @@ use tributary_api::failures::read_error;
 use tributary_api::streaming::{
     DeadLetters, Preview, StreamFigures, StreamRow, StreamTerms, Streaming,
 };
-use tributary_engine::{Basis, BriefReply, Engine, Failure, Judge, Permit, Reader, Refused, lock};
-use tributary_ledger::{SettingId, SettingKind};
+use tributary_engine::{BriefReply, Engine, Judge, Permit, Reader, Refused, lock};
+use tributary_ledger::SettingId;
 
 use checkpoint::Checkpoints;
-use feed::{take_frame, with_frame};
 use fields::OwnerNames;
+use follow::{Follower, feed};
 use outwards::{Asked, COMMANDS_AT_ONCE};
 pub use risk::Rules;
 use runner::Runner;
@@ -90,12 +92,14 @@ impl Streams {
             .enable_time()
             .build()?;
         let work = Work {
-            reader: engine.reader(),
+            follower: Follower {
+                reader: engine.reader(),
+                slots: self.slots.clone(),
+                checkpoints,
+            },
             engine,
             permit,
             dead_letters,
-            checkpoints,
-            slots: self.slots.clone(),
             rules: self.rules.clone(),
             is_first: true,
             last_barrier: None,
@@ -198,44 +202,6 @@ impl Streaming for Streams {
     }
 }
 
-/// Gives the frame that holds `position` to the versions that come to it, up to the record at `head`.
-fn feed(
-    reader: &Reader,
-    owners: &OwnerNames,
-    position: u64,
-    head: u64,
-    slots: &mut [&mut Slot],
-) -> Result<(), Failure> {
-    slots.iter_mut().for_each(|slot| slot.share_waiting_bound());
-    let end = with_frame(reader, position, |frame| {
-        take_frame(reader, owners, frame, position, head, |taken| {
-            for slot in slots.iter_mut() {
-                if let Some(settled) = &taken.result
-                    && settled.stream == slot.id
-                {
-                    let time = u64::try_from(taken.time).unwrap_or(0);
-                    for version in &mut slot.versions {
-                        version.runner.settle(settled, time);
-                    }
-                }
-                for version in &mut slot.versions {
-                    if version.runner.position + 1 == taken.position && !version.runner.is_over() {
-                        version.runner.take(taken);
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        Ok(Basis::from(frame.head()))
-    })?;
-    for version in slots.iter_mut().flat_map(|slot| &mut slot.versions) {
-        if version.runner.position == end.position {
-            version.basis = Some(end);
-        }
-    }
-    Ok(())
-}
-
 /// How much the thread of the streams gives way to others, as `nice(1)` counts: while threads that take part in payments want all
 /// processors, it gets about a hundredth of one.
 #[cfg(target_os = "linux")]
@@ -253,11 +219,9 @@ fn yield_to_payments() {
 /// The thread of the streams.
 struct Work {
     engine: Engine,
-    reader: Reader,
+    follower: Follower,
     permit: Arc<dyn Permit>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
-    checkpoints: Option<Checkpoints>,
-    slots: Arc<Slots>,
     rules: Arc<Rules>,
     /// Whether it has not looked at the settings yet.
     is_first: bool,
@@ -281,25 +245,25 @@ impl Work {
                 }),
             }
         }
-        self.keep(&self.slots.all(), true);
+        self.follower.keep(&self.follower.slots.all(), true);
     }
 
     /// Runs until it is stopped, or rules begin or cease to look at figures.
     async fn run(&mut self, for_rules: bool, mut stop: watch::Receiver<bool>) {
-        let owners = OwnerNames::new(&self.reader);
+        let reader = self.follower.reader.clone();
+        let owners = OwnerNames::new(&reader);
         while !*stop.borrow_and_update() && self.rules.is_needed() == for_rules {
             // Taken before the settings are read, so that no change is missed.
-            let seen = self.reader.published();
+            let seen = reader.published();
             let is_first = std::mem::take(&mut self.is_first);
-            self.define(is_first);
-            let reader = self.reader.clone();
+            self.follower.define(is_first);
             let mut changed = std::pin::pin!(reader.settings_changed_after(seen));
             let mut worked = Instant::now();
             loop {
-                let slots = self.slots.all();
+                let slots = self.follower.slots.all();
                 // Taken before the records are read, so that none is missed.
                 let head = reader.published();
-                let done = match self.step(&owners, &slots) {
+                let done = match self.follower.step(&owners, &slots) {
                     Ok(done) => done,
                     Err(failure) => {
                         tracing::error!(%failure, "the streams can't read the journal; it will be tried again");
@@ -313,7 +277,7 @@ impl Work {
                         self.work_outwards(&slots).await
                     }
                 };
-                self.keep(&slots, false);
+                self.follower.keep(&slots, false);
                 let wait = if done { wait } else { Duration::ZERO };
                 tokio::select! {
                     biased;
@@ -326,56 +290,6 @@ impl Work {
         }
     }
 
-    /// Takes the newest revisions of the settings. At first, streams may have been deleted while the server was down.
-    fn define(&self, is_first: bool) {
-        let settings = self.reader.settings(SettingKind::STREAM, None);
-        let ids: BTreeSet<SettingId> = settings.iter().map(|setting| setting.id).collect();
-        let is_gone = |id: &SettingId, _: &mut _| !ids.contains(id);
-        let is_any_gone = lock(&self.slots.0).extract_if(.., is_gone).count() > 0;
-        if let Some(checkpoints) = &self.checkpoints
-            && (is_first || is_any_gone)
-        {
-            checkpoints.retain(|id| ids.contains(&id));
-        }
-        for setting in settings {
-            let slot = lock(&self.slots.0)
-                .entry(setting.id)
-                .or_insert_with(|| Arc::new(Mutex::new(Slot::new(setting.id))))
-                .clone();
-            lock(&slot).define(&self.reader, &setting, self.checkpoints.as_ref());
-        }
-    }
-
-    /// Gives a frame to those that are furthest, and one to those that are behind. Returns whether everything was taken.
-    fn step(&self, owners: &OwnerNames, slots: &[Arc<Mutex<Slot>>]) -> Result<bool, Failure> {
-        let head = self.reader.published();
-        let mut behind = BTreeSet::new();
-        for slot in slots {
-            let mut slot = lock(slot);
-            if slot.is_paused {
-                continue;
-            }
-            for version in &mut slot.versions {
-                let position = version.runner.position;
-                version.is_live |= position >= head;
-                if position < head && !version.runner.is_over() {
-                    behind.insert(position);
-                }
-            }
-            slot.end_old(self.checkpoints.as_ref());
-        }
-        let (Some(first), Some(last)) = (behind.first(), behind.last()) else {
-            return Ok(true);
-        };
-        for position in BTreeSet::from([*first, *last]) {
-            let mut guards: Vec<_> = slots.iter().map(|slot| lock(slot)).collect();
-            let at_work = guards.iter_mut().map(|slot| &mut **slot);
-            let mut at_work: Vec<_> = at_work.filter(|slot| !slot.is_paused).collect();
-            feed(&self.reader, owners, position + 1, head, &mut at_work)?;
-        }
-        Ok(false)
-    }
-
     /// Publishes what waits, and ends windows that are over. Returns how long there is nothing more to do.
     async fn work_outwards(&mut self, slots: &[Arc<Mutex<Slot>>]) -> Duration {
         let now = Instant::now();
@@ -383,7 +297,12 @@ impl Work {
             return LOOK_EVERY;
         }
         let dead_letters = self.dead_letters.as_deref();
-        let asked = outwards::due(&self.reader, slots, self.engine.now(), dead_letters);
+        let asked = outwards::due(
+            &self.follower.reader,
+            slots,
+            self.engine.now(),
+            dead_letters,
+        );
         let is_more = asked.len() >= COMMANDS_AT_ONCE;
         if !asked.is_empty() {
             let commands = asked.iter().map(|asked| asked.command.clone()).collect();
@@ -416,18 +335,7 @@ impl Work {
 
     /// Appends a barrier if a window is over and nothing that is recorded says so. Returns how long no window ends.
     async fn end_windows(&mut self, slots: &[Arc<Mutex<Slot>>]) -> Duration {
-        let head = self.reader.published();
-        let deadlines = slots.iter().filter_map(|slot| {
-            let slot = lock(slot);
-            let versions = slot.versions.iter().filter(|_| !slot.is_paused);
-            // One that is behind learns the time from what it has not taken yet.
-            let waiting = versions
-                .filter(|version| !version.runner.is_over() && version.runner.position >= head);
-            waiting
-                .filter_map(|version| version.runner.ready.stream.next_deadline())
-                .min()
-        });
-        let Some(deadline) = deadlines.min() else {
+        let Some(deadline) = self.follower.next_deadline(slots) else {
             return LOOK_EVERY;
         };
         let now = self.engine.now();
@@ -449,13 +357,5 @@ impl Work {
             self.refused_until = Some(Instant::now() + REFUSED_WAIT);
         }
         LOOK_EVERY
-    }
-
-    fn keep(&self, slots: &[Arc<Mutex<Slot>>], all: bool) {
-        if let Some(checkpoints) = &self.checkpoints {
-            for slot in slots {
-                lock(slot).keep(all, checkpoints);
-            }
-        }
     }
 }
