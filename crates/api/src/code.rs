@@ -140,6 +140,8 @@ codes! {
     SubscriptionLimit = "subscription_limit", 422, InvalidRequest;
     /// This API key sent more requests per second than is allowed.
     RateLimited = "rate_limited", 429, RateLimit;
+    /// Too many requests of this API key or address went wrong.
+    TemporarilyBlocked = "temporarily_blocked", 429, RateLimit;
     /// More commands are waiting than the server holds.
     Overloaded = "overloaded", 429, RateLimit;
     /// The maximum number of queued payments is reached.

@@ -38,6 +38,7 @@ pages! {
     "too_many_records"
     "subscription_limit"
     "rate_limited"
+    "temporarily_blocked"
     "overloaded"
     "queue_full"
     "too_many_streams"

@@ -20,7 +20,7 @@ pub mod map;
 pub mod moment;
 pub mod render;
 pub mod risk;
-mod schema;
+pub mod schema;
 pub mod settings;
 pub mod streaming;
 pub mod subscriptions;

@@ -3,7 +3,7 @@
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 /// Returns the schema of a text that is one of `words`.
-pub(crate) fn one_of<const N: usize>(words: [&'static str; N]) -> Object {
+pub fn one_of<const N: usize>(words: [&'static str; N]) -> Object {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(words))

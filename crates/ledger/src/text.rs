@@ -158,7 +158,7 @@ fn slug(bytes: &[u8]) -> bool {
 }
 
 /// Prefixes of topics: of applications, and of the system itself.
-const TOPIC_PREFIXES: [&[u8]; 3] = [APP, b"subscription.", b"stream."];
+const TOPIC_PREFIXES: [&[u8]; 4] = [APP, b"subscription.", b"stream.", b"security."];
 const APP: &[u8] = b"app.";
 
 impl Topic {

@@ -29,10 +29,11 @@ pub(crate) struct ConnectionLimits {
 
 /// The part of an address that one caller has: an IPv4 address, or the first 64 bits of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Network(IpAddr);
+pub(crate) struct Network(IpAddr);
 
 impl Network {
-    fn of_address(address: IpAddr) -> Network {
+    /// Returns the network of an address.
+    pub(crate) fn of_address(address: IpAddr) -> Network {
         match address.to_canonical() {
             IpAddr::V6(address) => {
                 let network = u128::from(address) >> 64 << 64;
@@ -40,6 +41,11 @@ impl Network {
             }
             address => Network(address),
         }
+    }
+
+    /// Returns the address, or the first one of a network of IPv6.
+    pub(crate) fn address(self) -> IpAddr {
+        self.0
     }
 }
 
@@ -241,6 +247,18 @@ impl OpenConnections {
 }
 
 impl ConnectionPlace {
+    /// Network of the address from which the connection was made.
+    pub(crate) fn network(&self) -> Network {
+        self.network
+    }
+
+    /// Whether a connection from the same network is open over which a valid API key came: somebody there does as is right.
+    pub(crate) fn network_has_key(&self) -> bool {
+        let open = self.admission.open();
+        let of_network = open.networks.get(&self.network);
+        of_network.is_some_and(|one| one.count > one.unauthenticated.len())
+    }
+
     /// Records that a valid API key came over the connection: it keeps its place.
     pub(crate) fn set_authenticated(&self) {
         if self.is_authenticated() {

@@ -23,6 +23,8 @@ use crate::admission::Admission;
 use crate::cluster::node::ClusterNode;
 use crate::cluster::peer_client::PeerClient;
 use crate::config::ServerConfig;
+use crate::guard::Guard;
+use crate::metrics::request_timeouts::RequestTimeouts;
 use crate::metrics::requests::Counters;
 use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
@@ -64,6 +66,9 @@ pub(crate) struct Shared {
     /// Intake of commands.
     pub(crate) intake: Intake,
     pub(crate) rate: RateLimiter,
+    /// Counts abuse and blocks; none where that is off.
+    pub(crate) guard: Option<Guard>,
+    pub(crate) request_timeouts: RequestTimeouts,
     /// The counters of every thread, for a scrape.
     pub(crate) threads: Vec<Arc<Counters>>,
     pub(crate) openapi: Bytes,

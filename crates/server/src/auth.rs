@@ -63,9 +63,12 @@ impl FromRequestParts<App> for PlatformWriting {
     }
 }
 
-/// The holder of the key in the request, within the rate that the key may keep.
+/// The holder of the key in the request, unless it is blocked or sends faster than it may.
 pub(crate) fn caller(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
     let caller = authenticate(headers, shared)?;
+    if let Some(guard) = &shared.guard {
+        guard.check_key(&caller)?;
+    }
     let taken = shared.rate.take(caller.actor.api_key.0);
     taken.map_err(|wait| {
         ApiError::new(
@@ -83,6 +86,16 @@ pub(crate) fn writer(headers: &HeaderMap, shared: &Shared) -> Result<Caller, Api
     caller
         .may_write()
         .inspect_err(|error| shared.intake.count_refusal(&caller, error))
+}
+
+/// Returns the error of a request that is refused before its API key is looked at: that the key is blocked, or else `error`. Notes whose
+/// key it is, so that the request counts for the key.
+pub(crate) fn error_of_sender(headers: &HeaderMap, shared: &Shared, error: ApiError) -> ApiError {
+    let Ok(caller) = authenticate(headers, shared) else {
+        return error;
+    };
+    let blocked = shared.guard.as_ref().map(|guard| guard.check_key(&caller));
+    blocked.and_then(Result::err).unwrap_or(error)
 }
 
 /// Whether the key that stood in a request is one still. What lasts asks again at times.

@@ -8,6 +8,7 @@ use tributary_api::token::{Secret, SecretSource};
 use tributary_engine::{CachePolicy, DATED_RECORDS_MAX};
 
 use crate::admission::ConnectionLimits;
+use crate::guard::AbuseLimits;
 use crate::rate::RateLimit;
 
 /// Configuration of a server.
@@ -90,6 +91,8 @@ pub struct Limits {
     pub dated_records_max: u64,
     /// How fast one API key may send requests; no limit without.
     pub rate: Option<RateLimit>,
+    /// How many requests of an API key or an address may go wrong; nothing is counted without.
+    pub abuse: Option<AbuseLimits>,
 }
 
 impl Default for Limits {
@@ -109,6 +112,7 @@ impl Default for Limits {
             stream_heartbeat: Duration::from_secs(15),
             dated_records_max: DATED_RECORDS_MAX,
             rate: None,
+            abuse: None,
         }
     }
 }

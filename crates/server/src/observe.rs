@@ -20,9 +20,13 @@ use tributary_engine::IdKind;
 use crate::accept::prefers_xml;
 use crate::admission::ConnectionPlace;
 use crate::app::{App, RequestId};
+use crate::auth::error_of_sender;
+use crate::cluster::headers::is_forwarded;
 use crate::cluster::places::shows_position;
 use crate::cluster::position::{POSITION, position_text};
 use crate::cluster::{grpc, rest};
+use crate::failed_request::Failed;
+use crate::grpc::status::status_of;
 use crate::metrics::requests::{Counters, method_label};
 use crate::request_head::RequestHead;
 use crate::request_notes::RequestNotes;
@@ -59,6 +63,10 @@ pub(crate) async fn observe_grpc(State(app): State<App>, request: Request, next:
     let observed = Observed::begin(&app, request.method(), request.headers());
     let route = matched_route(&request);
     let known = route.as_ref().map(MatchedPath::as_str);
+    if let Some(error) = observed.refusal(known, request.extensions().get()) {
+        let response = status_of(&error).into_http();
+        return observed.end(route_label(known), None, response).await;
+    }
     let handle = async |request| grpc::answer(&app, known, request, next).await;
     observed.handle(known, request, handle).await
 }
@@ -69,12 +77,18 @@ pub(crate) async fn observe_rest(State(app): State<App>, request: Request, next:
     let observed = Observed::begin(&app, request.method(), request.headers());
     let route = matched_route(&request);
     let known = route.as_ref().map(MatchedPath::as_str);
-    let (limits, parameters) = (&app.shared.config.limits, &app.shared.parameters);
-    if let Err(error) = RequestHead::of_request(&request).check(limits, parameters, known) {
+    if let Some(error) = observed.refusal(known, request.extensions().get()) {
         let response = ErrorResponse(error).into_response();
         return observed.end(route_label(known), None, response).await;
     }
-    let handle = async |request| rest::answer(&app, known, request, next).await;
+    let (limits, parameters) = (&app.shared.config.limits, &app.shared.parameters);
+    let handle = async |request: Request| {
+        if let Err(error) = RequestHead::of_request(&request).check(limits, parameters, known) {
+            let error = error_of_sender(request.headers(), &app.shared, error);
+            return ErrorResponse(error).into_response();
+        }
+        rest::answer(&app, known, request, next).await
+    };
     observed.handle(known, request, handle).await
 }
 
@@ -105,6 +119,8 @@ pub(crate) struct Observed<'a> {
     /// Whether an answer in JSON is turned into XML.
     wants_xml: bool,
     id: RequestId,
+    /// Whether another node of the cluster forwarded the request: its address is that of the node.
+    is_forwarded: bool,
     _in_flight: InFlight<'a>,
 }
 
@@ -118,8 +134,24 @@ impl<'a> Observed<'a> {
             method: method_label(method),
             wants_xml: headers.contains_key(header::ACCEPT) && prefers_xml(headers),
             id: app.shared.request_ids.next(),
+            is_forwarded: app.shared.cluster.is_some() && is_forwarded(headers),
             _in_flight: InFlight(&app.counters),
         }
+    }
+
+    /// Returns the error of a request whose address is blocked, before anything of it is looked at. Programs that watch the server are
+    /// always answered.
+    pub(crate) fn refusal(
+        &self,
+        route: Option<&str>,
+        connection: Option<&Arc<ConnectionPlace>>,
+    ) -> Option<ApiError> {
+        let guard = self.app.shared.guard.as_ref()?;
+        let is_routine = || route.is_some_and(|route| ROUTINE_ROUTES.contains(&route));
+        if guard.blocks_no_address() || self.is_forwarded || is_routine() {
+            return None;
+        }
+        guard.check_address(connection?).err()
     }
 
     /// Has the request handled, and ends with the answer.
@@ -162,9 +194,20 @@ impl<'a> Observed<'a> {
         let (method, status) = (self.method, response.status().as_u16());
         let took = self.started.elapsed();
         self.app.counters.count(method, route, status, took);
-        let caller = notes.and_then(|notes| notes.caller.get());
+        let caller = notes.as_ref().and_then(|notes| notes.caller.get());
         // The answer of another node names the request by which that node knows it, and the position there.
         let elsewhere = response.headers().get(REQUEST_ID).cloned();
+        // An answer of gRPC says only beside its status what went wrong.
+        if status >= 400 || !route.starts_with("/v1/") {
+            let connection = notes.as_ref().and_then(RequestNotes::connection);
+            let failed = Failed {
+                caller,
+                connection: connection.map(|connection| &**connection),
+                is_forwarded: self.is_forwarded,
+                is_answered_elsewhere: elsewhere.is_some(),
+            };
+            failed.count(&self.app.shared, &response, code);
+        }
         let id = elsewhere.unwrap_or_else(|| {
             HeaderValue::try_from(self.id.0.as_str()).expect("a request id is plain text")
         });
@@ -257,6 +300,7 @@ mod tests {
     use crate::admission::Admission;
     use crate::app::{RequestIds, Shared};
     use crate::config::ServerConfig;
+    use crate::metrics::request_timeouts::RequestTimeouts;
     use crate::parameters::QueryParameters;
     use crate::rate::RateLimiter;
     use crate::streams::Streams;
@@ -294,6 +338,8 @@ mod tests {
                 risk: Arc::new(NoRisk),
                 setting_types: SettingTypes::default(),
                 rate: RateLimiter::new(None),
+                guard: None,
+                request_timeouts: RequestTimeouts::default(),
                 threads: Vec::new(),
                 openapi: Bytes::new(),
                 docs: Bytes::new(),

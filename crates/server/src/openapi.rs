@@ -8,7 +8,8 @@ mod positions;
 mod references;
 
 use axum::Router;
-use axum::http::Method;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method};
 use axum::routing::get;
 use serde_json::{Map, Value};
 use tributary_api::code::ErrorCode;
@@ -30,12 +31,14 @@ use utoipa_axum::routes;
 use self::lines::write_in_lines;
 use self::references::share_repeated_parts;
 use crate::app::App;
+use crate::auth::error_of_sender;
 use crate::cluster::places::{Place, place_of_route};
 use crate::response::ErrorResponse;
 use crate::routes::{
-    accounts, api_keys, attempts, backtests, batches, binders, bindings, books, cases, clock,
-    cluster, deliveries, events, health, journal, limits, lists, owners, pages, payments, payouts,
-    queues, refunds, rule_sets, sandbox, settings, stream, streams, subscriptions, timeline,
+    accounts, api_keys, attempts, backtests, batches, binders, bindings, blocks, books, cases,
+    clock, cluster, deliveries, events, health, journal, limits, lists, owners, pages, payments,
+    payouts, queues, refunds, rule_sets, sandbox, settings, stream, streams, subscriptions,
+    timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -108,6 +111,8 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(lists::create, lists::list_all))
         .routes(routes!(lists::get, lists::update, lists::delete))
         .routes(routes!(backtests::create))
+        .routes(routes!(blocks::list_all))
+        .routes(routes!(blocks::lift))
         .routes(routes!(rule_sets::create, rule_sets::list_all))
         .routes(routes!(
             rule_sets::get,
@@ -206,18 +211,16 @@ fn full_document() -> Value {
     document
 }
 
-async fn method_not_allowed() -> ErrorResponse {
-    ErrorResponse(ApiError::new(
-        ErrorCode::MethodNotAllowed,
-        "This path does not take this method; Allow says which it takes.",
-    ))
+async fn method_not_allowed(State(app): State<App>, headers: HeaderMap) -> ErrorResponse {
+    let message = "This path does not take this method; Allow says which it takes.";
+    let error = ApiError::new(ErrorCode::MethodNotAllowed, message);
+    ErrorResponse(error_of_sender(&headers, &app.shared, error))
 }
 
-async fn route_not_found() -> ErrorResponse {
-    ErrorResponse(ApiError::new(
-        ErrorCode::RouteNotFound,
-        "There is no such path. /docs lists those there are.",
-    ))
+async fn route_not_found(State(app): State<App>, headers: HeaderMap) -> ErrorResponse {
+    let message = "There is no such path. /docs lists those there are.";
+    let error = ApiError::new(ErrorCode::RouteNotFound, message);
+    ErrorResponse(error_of_sender(&headers, &app.shared, error))
 }
 
 /// Adds what all operations share, so that no handler repeats it.
@@ -349,6 +352,7 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         || path.starts_with("/v1/lists/")
         || path.starts_with("/v1/risk/")
         || path.starts_with("/v1/rule_sets/")
+        || path.starts_with("/v1/security/")
         || path.starts_with("/v1/streams/");
     let keyed_if_wished =
         SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));

@@ -37,6 +37,11 @@ impl RequestNotes {
         NOTES.scope(self, handler)
     }
 
+    /// Returns the place of the connection that the request came over.
+    pub(crate) fn connection(&self) -> Option<&Arc<ConnectionPlace>> {
+        self.connection.as_ref()
+    }
+
     fn keep_connection(&self) {
         if let Some(connection) = &self.connection {
             connection.set_authenticated();

@@ -9,6 +9,7 @@ use tributary_engine::{BriefReply, DurableRecord, Reply};
 use tributary_ledger::Command;
 
 use crate::app::App;
+use crate::decided_payments::DecidedPayments;
 
 /// Sends one command and waits until its record is durable.
 pub(crate) async fn submit(app: &App, command: Command) -> Result<Done<DurableRecord>, ApiError> {
@@ -24,12 +25,20 @@ pub(crate) async fn submit(app: &App, command: Command) -> Result<Done<DurableRe
 
 /// Sends commands that are decided next to each other, and waits until their records are durable.
 pub(crate) async fn submit_all(app: &App, commands: Vec<Command>) -> Result<Vec<Reply>, ApiError> {
+    let payments = DecidedPayments::of(&app.shared, &commands);
     let timeout = app.shared.config.limits.request_timeout;
     let replies = app
         .timeouts
         .within(timeout, app.submit_queue.execute(commands))
         .await;
-    replies.ok_or_else(outcome_unknown)?.map_err(submit_error)
+    let replies = replies.ok_or_else(outcome_unknown)?.map_err(submit_error)?;
+    if let Some(payments) = payments {
+        payments.count(replies.iter().map(|reply| match reply {
+            Reply::Done { record, replayed } if !replayed => Some(record.outcome.rejection),
+            _ => None,
+        }));
+    }
+    Ok(replies)
 }
 
 /// Sends commands as [`submit_all`] does, and returns the positions of the records instead of the records.
@@ -37,10 +46,24 @@ pub(crate) async fn submit_briefly(
     app: &App,
     commands: Vec<Command>,
 ) -> Result<Vec<BriefReply>, ApiError> {
+    let payments = DecidedPayments::of(&app.shared, &commands);
     let timeout = app.shared.config.limits.request_timeout;
     let receipts = app
         .timeouts
         .within(timeout, app.shared.engine.submit(commands))
         .await;
-    receipts.ok_or_else(outcome_unknown)?.map_err(submit_error)
+    let receipts = receipts
+        .ok_or_else(outcome_unknown)?
+        .map_err(submit_error)?;
+    if let Some(payments) = payments {
+        payments.count(receipts.iter().map(|receipt| match receipt {
+            BriefReply::Done {
+                rejection,
+                replayed: false,
+                ..
+            } => Some(*rejection),
+            _ => None,
+        }));
+    }
+    Ok(receipts)
 }

@@ -46,6 +46,12 @@ impl Batch {
         self.commands.len() + self.failed.len()
     }
 
+    /// Number of commands that name what is not there, or not the caller's to see.
+    pub fn not_found(&self) -> usize {
+        let errors = self.failed.iter().map(|failed| failed.error.status());
+        errors.filter(|status| *status == 404).count()
+    }
+
     /// Whether there is no command yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

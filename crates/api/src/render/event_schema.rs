@@ -141,12 +141,6 @@ fn groups() -> Vec<Group> {
         settings.types.extend(done.map(str::to_owned));
         refusals.types.push(events.refused.to_owned());
     }
-    let system = |name, about, kind: &str, fields: Value| Group {
-        name,
-        about,
-        types: vec![kind.to_owned()],
-        data: fields,
-    };
     vec![
         payments,
         Group::new::<RefundObject>(
@@ -272,6 +266,33 @@ fn groups() -> Vec<Group> {
                 },
             }),
         ),
+        security(
+            "SecuritySuspectedEvent",
+            "Too many requests of an address went wrong, or of an API key, which was not blocked for that.",
+            "security.suspected",
+            json!({"type": "null"}),
+        ),
+        security(
+            "SecurityBlockedEvent",
+            "An API key or an address was blocked, because too many of its requests went wrong.",
+            "security.blocked",
+            json!({"type": "string", "format": "date-time", "description": "End of the block."}),
+        ),
+        system(
+            "SecurityOthersEvent",
+            "More API keys and addresses were found within a minute than there are events.",
+            "security.others",
+            json!({
+                "type": "object",
+                "required": ["findings", "blocks", "signals", "node"],
+                "properties": {
+                    "findings": {"type": "integer", "minimum": 1, "description": "Findings without an event of their own."},
+                    "blocks": {"type": "integer", "minimum": 0, "description": "Those that began a block."},
+                    "signals": signals(),
+                    "node": node(),
+                },
+            }),
+        ),
     ]
 }
 
@@ -306,6 +327,51 @@ fn action(more: &Value) -> Value {
         required.push(json!(name));
     }
     schema
+}
+
+/// Events of the system itself, whose data has these fields.
+fn system(name: &'static str, about: &'static str, event_type: &str, data: Value) -> Group {
+    Group {
+        name,
+        about,
+        types: vec![event_type.to_owned()],
+        data,
+    }
+}
+
+/// An event about one API key or address.
+fn security(name: &'static str, about: &'static str, event_type: &str, until: Value) -> Group {
+    let data = json!({
+        "type": "object",
+        "required": ["kind", "id", "reason", "signals", "until", "node"],
+        "properties": {
+            "kind": {"type": "string", "enum": ["api_key", "address"]},
+            "id": {
+                "type": "string",
+                "description": "Id of the API key; or the address, of IPv6 the first one with the same 64 bits.",
+            },
+            "reason": {"type": "string", "description": "The signal of which there were too many."},
+            "signals": signals(),
+            "until": until,
+            "node": node(),
+        },
+    });
+    system(name, about, event_type, data)
+}
+
+fn signals() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": {"type": "integer", "minimum": 1},
+        "description": "Numbers of signals, by name.",
+    })
+}
+
+fn node() -> Value {
+    json!({
+        "type": ["string", "null"],
+        "description": "Node of a cluster that counted; null for a server that is alone.",
+    })
 }
 
 /// Returns every type of event but those of published events, whose first word is `app`.

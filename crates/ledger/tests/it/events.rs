@@ -253,6 +253,8 @@ fn topics_have_one_form() {
         ("app.a.", false),
         ("apps.a", false),
         ("subscription.disabled", true),
+        ("security.blocked", true),
+        ("security", false),
         ("subscription", false),
         ("payment.captured", false),
         ("app.Order", false),

@@ -45,7 +45,7 @@ pub(super) fn outgoing_headers(headers: &HeaderMap, node: &str) -> HeaderMap {
 }
 
 /// Whether another node forwarded the request.
-pub(super) fn is_forwarded(headers: &HeaderMap) -> bool {
+pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED_BY)
 }
 

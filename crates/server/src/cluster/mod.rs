@@ -3,7 +3,7 @@
 
 mod forward;
 pub(crate) mod grpc;
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod node;
 pub(crate) mod peer_client;
 pub(crate) mod places;

@@ -76,14 +76,22 @@ const LEADER_READS: [&str; 14] = [
 ];
 
 /// Reads of REST below `/v1` that are about the node itself.
-const NODE_READS: [&str; 1] = ["/v1/cluster"];
+const NODE_READS: [&str; 2] = ["/v1/cluster", "/v1/security/blocks"];
+
+/// Writes of REST that are about the node itself.
+const NODE_WRITES: [(Method, &str); 1] = [(Method::DELETE, "/v1/security/blocks/{id}")];
 
 /// Returns where a request of REST to this route is answered.
 pub(crate) fn place_of_route(method: &Method, route: &str) -> Place {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     // Health, metrics, the pages and the document.
     let is_of_node = !route.starts_with("/v1/");
-    if is_of_node || reads && NODE_READS.contains(&route) {
+    let writes_of_node = || {
+        NODE_WRITES
+            .iter()
+            .any(|one| *one == (method.clone(), route))
+    };
+    if is_of_node || reads && NODE_READS.contains(&route) || !reads && writes_of_node() {
         Place::Node
     } else if reads && VIEW_READS.contains(&route) {
         Place::View
@@ -221,12 +229,19 @@ mod tests {
     }
 
     #[test]
-    fn every_write_of_the_document_goes_to_the_leader() {
+    fn every_write_of_the_document_goes_to_the_leader_but_those_about_the_node() {
         let (_, others) = routes();
         assert!(others.len() > 40);
+        for (method, route) in NODE_WRITES {
+            assert!(others.contains(&(method, route.to_owned())), "{route}");
+        }
         for (method, route) in others {
+            let expected = match NODE_WRITES.contains(&(method.clone(), &*route)) {
+                true => Place::Node,
+                false => Place::Leader,
+            };
             let place = place_of_route(&method, &route);
-            assert_eq!(place, Place::Leader, "{method} {route}");
+            assert_eq!(place, expected, "{method} {route}");
         }
     }
 

@@ -69,6 +69,11 @@ impl Submitted {
         })
     }
 
+    /// Number of commands that name what is not there, or not the caller's to see.
+    pub(crate) fn not_found(&self) -> usize {
+        self.batch.not_found()
+    }
+
     /// Takes the commands that go to the ledger out, in order.
     pub(crate) fn take_commands(&mut self) -> Vec<Command> {
         self.batch.take_commands()

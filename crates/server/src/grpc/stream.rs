@@ -10,13 +10,14 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use futures_core::Stream;
 use tonic::{Request, Status, Streaming};
+use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::failures::submit_error;
 use tributary_engine::COMMANDS_PER_BATCH_MAX;
-use tributary_ledger::OwnerId;
 
 use crate::app::App;
 use crate::auth::writer;
+use crate::failed_request::Failed;
 use crate::grpc::status::status_of;
 use crate::grpc::submit::{answered, may_submit};
 
@@ -40,7 +41,7 @@ pub(crate) struct Answers {
     /// Headers of the request that opened the stream. The API key is checked again for every batch: it may be revoked
     /// meanwhile.
     headers: HeaderMap,
-    owner: OwnerId,
+    caller: Caller,
     batches: Streaming<Bytes>,
     in_flight: VecDeque<Batch>,
     stopping: Boxed<()>,
@@ -61,7 +62,7 @@ pub(crate) fn submit_stream(
     Ok(Answers {
         app: app.clone(),
         headers: metadata.into_headers(),
-        owner: caller.actor.owner,
+        caller,
         batches,
         in_flight: VecDeque::with_capacity(BATCHES_IN_FLIGHT_MAX),
         stopping: Box::pin(async move {
@@ -104,7 +105,7 @@ impl Answers {
         }
         loop {
             let engine = &self.app.shared.engine;
-            if engine.has_room(self.owner, COMMANDS_PER_BATCH_MAX) {
+            if engine.has_room(self.caller.actor.owner, COMMANDS_PER_BATCH_MAX) {
                 self.pause = None;
                 return true;
             }
@@ -162,6 +163,8 @@ impl Stream for Answers {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(answer))) => Poll::Ready(Some(Ok(answer))),
             Poll::Ready(Some(Err(error))) => {
+                // The head of the answer, by which requests are counted, is gone.
+                Failed::within_stream(self.caller).count_error(&self.app.shared, &error);
                 // Nothing behind a batch that failed is answered.
                 self.in_flight.clear();
                 self.end = Some(Ok(()));

@@ -7,6 +7,7 @@ use tributary_api::error::ApiError;
 
 use crate::app::{App, Shared};
 use crate::auth::writer;
+use crate::failed_request::count_not_found;
 use crate::grpc::batch::Submitted;
 use crate::grpc::status::status_of;
 use crate::submit::submit_briefly;
@@ -29,6 +30,7 @@ pub(crate) async fn answered(app: &App, caller: &Caller, bytes: Bytes) -> Result
     let mut submitted = Submitted::read(&app.shared.intake, caller, &bytes)?;
     // Its memory is used for the next one meanwhile.
     drop(bytes);
+    count_not_found(&app.shared, caller, submitted.not_found());
     let commands = submitted.take_commands();
     let receipts = match commands.is_empty() {
         true => Vec::new(),

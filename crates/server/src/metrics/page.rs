@@ -4,6 +4,7 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
 use crate::app::Shared;
+use crate::metrics::abuse::register_abuse;
 use crate::metrics::bindings::register_bindings;
 use crate::metrics::cache::register_caches;
 use crate::metrics::clock::register_clock;
@@ -12,6 +13,7 @@ use crate::metrics::connections::register_connections;
 use crate::metrics::engine::{register_engine, register_intake, register_money};
 use crate::metrics::process::register_process;
 use crate::metrics::queue::register_queue;
+use crate::metrics::request_timeouts::register_request_timeouts;
 use crate::metrics::requests::register_requests;
 use crate::metrics::rules::register_rules;
 use crate::metrics::streams::register_streams;
@@ -26,6 +28,8 @@ pub(crate) fn metrics_page(shared: &Shared) -> String {
     let threads = shared.threads.iter().map(|counters| &**counters);
     register_requests(&mut registry, threads);
     register_connections(&mut registry, shared);
+    register_request_timeouts(&mut registry, &shared.request_timeouts);
+    register_abuse(&mut registry, shared);
     register_engine(&mut registry, shared);
     register_caches(&mut registry, shared);
     register_clock(&mut registry, shared);

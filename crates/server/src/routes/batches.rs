@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::app::{App, RequestId, Shared};
 use crate::auth::Writing;
 use crate::extract::JsonArray;
+use crate::failed_request::count_not_found;
 use crate::prefer::{APPLIED, RETURN_MINIMAL};
 use crate::response::{ErrorResponse, json_bytes};
 use crate::submit::{submit_all, submit_briefly};
@@ -83,6 +84,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ErrorResponse> {
     let shared = &app.shared;
     let (keys, mut batch) = read_batch(shared, &caller, items)?;
+    count_not_found(shared, &caller, batch.not_found());
     let brief = RETURN_MINIMAL.is_in(&headers);
     let commands = batch.take_commands();
     let outlines = commands.iter().filter(|_| brief);

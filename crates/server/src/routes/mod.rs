@@ -7,6 +7,7 @@ pub(crate) mod backtests;
 pub(crate) mod batches;
 pub(crate) mod binders;
 pub(crate) mod bindings;
+pub(crate) mod blocks;
 pub(crate) mod books;
 pub(crate) mod cases;
 pub(crate) mod clock;

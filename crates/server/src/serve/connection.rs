@@ -268,6 +268,7 @@ async fn serve_grpc<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     if let Some(Err(error)) = ended {
+        app.shared.request_timeouts.count_connection(&error);
         tracing::debug!(%error, "a connection broke off");
     }
 }
@@ -311,6 +312,7 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     if let Some(Err(error)) = ended {
+        app.shared.request_timeouts.count_connection(&error);
         tracing::debug!(error = %error, "a connection broke off");
     }
 }

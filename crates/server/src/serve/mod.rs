@@ -33,9 +33,11 @@ use tributary_messaging::Messaging;
 
 use crate::admission::Admission;
 use crate::app::{App, RequestIds, Shared};
-use crate::cluster::node::ClusterNode;
+use crate::cluster::node::{ClusterNode, Leader};
 use crate::cluster::peer_client::PeerClient;
 use crate::config::{Reloadable, ServerConfig};
+use crate::guard::{Guard, publish_reports};
+use crate::metrics::request_timeouts::RequestTimeouts;
 use crate::observe::observe_rest;
 use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
@@ -194,20 +196,24 @@ impl Server {
                 .layer(from_fn_with_state(app.clone(), observe_rest))
                 .with_state(app.clone());
             let rest = accept(app, Api::Rest, router, &rest_tls);
-            running.threads.push(spawn(
-                format!("http-{index}"),
-                listener,
-                rest,
-                take_short_turns,
-            )?);
+            let name = format!("http-{index}");
+            let reports = (index == 0).then(|| report_abuse(shared.clone()));
+            running
+                .threads
+                .push(spawn(name, listener, rest, take_short_turns, reports)?);
         }
         for ((index, listener), mut app) in grpc_listeners.into_iter().enumerate().zip(&mut apps) {
             app.peers = peers(PeerClient::for_grpc);
             let router = crate::grpc::router(&app);
             let grpc = accept(app, Api::Grpc, router, &grpc_tls);
-            running
-                .threads
-                .push(spawn(format!("grpc-{index}"), listener, grpc, || {})?);
+            let no_reports: Option<std::future::Ready<()>> = None;
+            running.threads.push(spawn(
+                format!("grpc-{index}"),
+                listener,
+                grpc,
+                || {},
+                no_reports,
+            )?);
         }
         tracing::info!(%addr, grpc = ?grpc_addr, threads = count, tls = rest_tls.is_some(), "listening");
         Ok(running)
@@ -243,6 +249,8 @@ fn shared(
         streaming,
         risk,
         rate: RateLimiter::new(config.limits.rate),
+        guard: (config.limits.abuse.as_ref()).map(|limits| Guard::new(limits, engine.clock())),
+        request_timeouts: RequestTimeouts::default(),
         reader: engine.reader(),
         intake: Intake::new(engine.reader(), messaging.clone()),
         engine,
@@ -352,12 +360,24 @@ fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Starts a serving thread. It and those that read for it call `begin` first.
+/// Publishes what is found about abuse, for ever.
+async fn report_abuse(shared: Arc<Shared>) {
+    let Some(guard) = &shared.guard else {
+        return;
+    };
+    let node = shared.cluster.as_ref();
+    let name = node.map(|node| node.name.as_str());
+    let leads = || node.is_none_or(|node| node.leader() == Leader::ThisNode);
+    publish_reports(guard, &shared.engine, name, leads).await;
+}
+
+/// Starts a serving thread. It and those that read for it call `begin` first. The thread does `besides` as long as it runs.
 fn spawn(
     name: String,
     listener: std::net::TcpListener,
     accept: Accept,
     begin: fn(),
+    besides: Option<impl Future<Output = ()> + Send + 'static>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -374,6 +394,7 @@ fn spawn(
                 (accept.app.submit_queue.clone(), accept.app.timeouts.clone());
             let _carrying = tokio::spawn(async move { submit_queue.run().await });
             let _waiting = tokio::spawn(async move { timeouts.run().await });
+            let _besides = besides.map(tokio::spawn);
             match TcpListener::from_std(listener) {
                 Ok(listener) => accept.run(listener).await,
                 Err(error) => tracing::error!(%error, "a listener failed"),

@@ -18,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 
 use crate::admission::ConnectionPlace;
 use crate::app::App;
+use crate::auth::error_of_sender;
 use crate::cluster::node::Leader;
 use crate::observe::{Observed, catch_panic, failure};
 use crate::request_head::RequestHead;
@@ -51,6 +52,10 @@ impl RestService {
     ) -> Result<Response, Infallible> {
         if request.method() == Method::POST && request.uri().path() == PAYMENTS && self.decides() {
             let observed = Observed::begin(&self.app, request.method(), request.headers());
+            if let Some(error) = observed.refusal(Some(PAYMENTS), Some(&self.connection)) {
+                let response = ErrorResponse(error).into_response();
+                return Ok(observed.end(PAYMENTS, None, response).await);
+            }
             let (parts, body) = request.into_parts();
             let notes = RequestNotes::new(Some(self.connection.clone()));
             let mut handler = pin!(notes.scope(async {
@@ -77,7 +82,10 @@ impl RestService {
     async fn pay(&self, parts: Parts, body: Incoming) -> Result<Response, ErrorResponse> {
         let shared = &self.app.shared;
         let (limits, parameters) = (&shared.config.limits, &shared.parameters);
-        RequestHead::of_parts(&parts).check(limits, parameters, Some(PAYMENTS))?;
+        if let Err(error) = RequestHead::of_parts(&parts).check(limits, parameters, Some(PAYMENTS))
+        {
+            return Err(error_of_sender(&parts.headers, shared, error).into());
+        }
         pay(&self.app, into_headers(parts), body).await
     }
 }

@@ -18,7 +18,7 @@ use tributary_ledger::{
     PaymentKind, Rejection, ReviewKind, ReviewTerms, SettingBody, SettingKind,
 };
 use tributary_messaging::REPLAYS_MAX;
-use tributary_server::RateLimit;
+use tributary_server::{AbuseLimits, RateLimit};
 
 use crate::client::{Answer, PATIENCE, connect, post, read_answer, send, send_raw};
 use crate::cluster::second_hop;
@@ -257,6 +257,18 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
                 return answer;
             }
         }
+    }),
+    (ErrorCode::TemporarilyBlocked, |s| {
+        let limits = AbuseLimits {
+            enumeration_max: 1,
+            ..AbuseLimits::default()
+        };
+        let strict = s.server.beside(|all| all.abuse = Some(limits));
+        let authorization = format!("Bearer {}", s.server.token("ann", "read"));
+        let headers = [("Authorization", authorization.as_str())];
+        let ask = || send(strict.addr(), "GET", "/v1/payments/pay_x", &headers, b"");
+        (0..2).for_each(|_| assert_eq!(ask().status, 404));
+        ask()
     }),
     (ErrorCode::Overloaded, overload),
     (ErrorCode::QueueFull, |s| {

@@ -1,5 +1,6 @@
 //! The server over HTTP, as a caller meets it.
 
+mod abuse;
 mod alerts;
 mod api_keys;
 mod automation;

@@ -38,7 +38,10 @@ impl About {
             "payment.labelled" => About::Other,
             _ if is_payment && event_type.ends_with("_refused") => About::Refusal,
             _ if is_payment => About::Payment,
-            _ if event_type.starts_with("app.") || event_type.starts_with("stream.") => {
+            _ if ["app.", "stream.", "security."]
+                .iter()
+                .any(|of| event_type.starts_with(of)) =>
+            {
                 About::Published
             }
             _ => About::Other,

@@ -168,10 +168,10 @@ impl Drop for Pump {
 }
 
 /// A leader and its follower.
-struct Cluster {
+pub(crate) struct Cluster {
     pump: Pump,
-    leader: Fixture,
-    follower: Fixture,
+    pub(crate) leader: Fixture,
+    pub(crate) follower: Fixture,
     leads: Arc<FakeLeadership>,
     follows: Arc<FakeLeadership>,
 }
@@ -183,6 +183,18 @@ impl Cluster {
 
     /// With changes to the configuration of the follower.
     fn with(change: impl FnOnce(&mut ServerConfig)) -> Cluster {
+        Cluster::of_nodes(|_| (), change)
+    }
+
+    /// With changes to the configuration of both nodes.
+    pub(crate) fn with_all(change: impl Fn(&mut ServerConfig)) -> Cluster {
+        Cluster::of_nodes(&change, &change)
+    }
+
+    fn of_nodes(
+        change_leader: impl FnOnce(&mut ServerConfig),
+        change_follower: impl FnOnce(&mut ServerConfig),
+    ) -> Cluster {
         let grpc = SocketAddr::from(([127, 0, 0, 1], 0));
         let leads = FakeLeadership::new("node-1", Role::Leader);
         let node = Node {
@@ -192,6 +204,7 @@ impl Cluster {
         let directory = tempfile::tempdir().expect("a directory");
         let leader = Fixture::node(Some(directory), node, |config| {
             config.grpc_listen = Some(grpc);
+            change_leader(config);
         });
         let follows = FakeLeadership::new("node-2", Role::Follower { leader: None });
         let node = Node {
@@ -200,7 +213,7 @@ impl Cluster {
         };
         let follower = Fixture::node(None, node, |config| {
             config.grpc_listen = Some(grpc);
-            change(config);
+            change_follower(config);
         });
         follows.set_log(Some(leader.reader()));
         leads.set_log(Some(leader.reader()));
@@ -232,7 +245,7 @@ impl Cluster {
     }
 
     /// Waits until the follower shows all that the leader shows.
-    fn catch_up(&self) {
+    pub(crate) fn catch_up(&self) {
         let reader = self.follower.reader();
         let goal = self.leader.reader().published();
         until("the follower catches up", || {
@@ -247,7 +260,7 @@ impl Cluster {
     }
 
     /// A wallet with money and an account of a shop, both known to the follower.
-    fn payer_and_payee(&self) -> (String, String) {
+    pub(crate) fn payer_and_payee(&self) -> (String, String) {
         let made = (
             self.leader.wallet("ann", 10_000),
             self.leader.account("shop", "merchant"),
