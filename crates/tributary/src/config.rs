@@ -1,20 +1,24 @@
 //! Configuration of `serve`. The command line overrides the environment, the environment overrides the TOML file, and the
 //! file overrides the defaults.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize;
 
 use tributary_cluster::entry::NAME_BYTES_MAX;
 use tributary_engine::QUEUE_LENGTH_MAX;
+use tributary_server::AbuseLimits;
 
 use crate::config_source;
 use crate::exit::usage_error;
 
 /// Maximum value of `limits.queue_length_max`: each queued payment takes memory.
 const QUEUE_LENGTH_LIMIT: usize = 1_000_000;
+/// Maximum value of `abuse.probing_max`: a few more amounts are remembered of an API key.
+const PROBING_LIMIT: u32 = 60;
 /// Maximum length of the URL of a node, in bytes: two of them fit into an entry of the log.
 const NODE_URL_BYTES_MAX: usize = 250;
 
@@ -38,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) master_key_file: Option<PathBuf>,
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
+    pub(crate) abuse: Abuse,
     pub(crate) webhooks: Webhooks,
     pub(crate) cluster: Cluster,
     pub(crate) cache: Cache,
@@ -81,6 +86,80 @@ pub(crate) struct Limits {
     pub(crate) history_bytes_max: u64,
     /// Maximum number of queued payments.
     pub(crate) queue_length_max: usize,
+}
+
+/// Requests that may go wrong, and what happens beyond that. A maximum of 0 is none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Abuse {
+    /// Whether API keys are blocked.
+    pub(crate) block_keys: bool,
+    /// Whether addresses are blocked.
+    pub(crate) block_addresses: bool,
+    /// Length of a first block, in seconds.
+    pub(crate) block_seconds: u64,
+    /// Addresses that are never blocked.
+    pub(crate) exempt_addresses: Vec<IpAddr>,
+    /// Maximum number of requests without a valid API key, per minute.
+    pub(crate) bad_key_max: u32,
+    /// Maximum number of malformed requests, per minute.
+    pub(crate) malformed_max: u32,
+    /// Maximum number of declined payments, less accepted ones, per minute.
+    pub(crate) declined_max: u32,
+    /// Maximum number of amounts that are declined for one payer, within 10 minutes.
+    pub(crate) probing_max: u32,
+    /// Maximum number of requests for what is not there, per minute.
+    pub(crate) enumeration_max: u32,
+    /// Maximum number of requests whose body does not arrive in time, per minute.
+    pub(crate) timed_out_max: u32,
+}
+
+impl Default for Abuse {
+    fn default() -> Self {
+        let limits = AbuseLimits::default();
+        Self {
+            block_keys: limits.block_keys,
+            block_addresses: limits.block_addresses,
+            block_seconds: limits.block.as_secs(),
+            exempt_addresses: limits.exempt_addresses,
+            bad_key_max: limits.bad_key_max,
+            malformed_max: limits.malformed_max,
+            declined_max: limits.declined_max,
+            probing_max: limits.probing_max,
+            enumeration_max: limits.enumeration_max,
+            timed_out_max: limits.timed_out_max,
+        }
+    }
+}
+
+impl Abuse {
+    /// What the server is told.
+    pub(crate) fn limits(&self) -> AbuseLimits {
+        AbuseLimits {
+            block_keys: self.block_keys,
+            block_addresses: self.block_addresses,
+            block: Duration::from_secs(self.block_seconds),
+            exempt_addresses: self.exempt_addresses.clone(),
+            bad_key_max: self.bad_key_max,
+            malformed_max: self.malformed_max,
+            declined_max: self.declined_max,
+            probing_max: self.probing_max,
+            enumeration_max: self.enumeration_max,
+            timed_out_max: self.timed_out_max,
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if !(60..=86_400).contains(&self.block_seconds) {
+            return Err(usage_error("abuse.block_seconds must be from 60 to 86400"));
+        }
+        if self.probing_max > PROBING_LIMIT {
+            return Err(usage_error(
+                "abuse.probing_max must be at most 60: no more amounts are remembered",
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -247,6 +326,7 @@ impl Default for Config {
             master_key_file: None,
             tls: Tls::default(),
             limits: Limits::default(),
+            abuse: Abuse::default(),
             webhooks: Webhooks::default(),
             cluster: Cluster::default(),
             cache: Cache::default(),
@@ -280,7 +360,7 @@ impl Default for Log {
 }
 
 /// Every key with its type, for the environment: `TRIBUTARY_LIMITS_BODY_BYTES_MAX` is `limits.body_bytes_max`.
-const KEYS: [(&str, Kind); 38] = [
+const KEYS: [(&str, Kind); 48] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -297,6 +377,16 @@ const KEYS: [(&str, Kind); 38] = [
     ("limits.streams_max", Kind::Integer),
     ("limits.history_bytes_max", Kind::Integer),
     ("limits.queue_length_max", Kind::Integer),
+    ("abuse.block_keys", Kind::Boolean),
+    ("abuse.block_addresses", Kind::Boolean),
+    ("abuse.block_seconds", Kind::Integer),
+    ("abuse.exempt_addresses", Kind::Texts),
+    ("abuse.bad_key_max", Kind::Integer),
+    ("abuse.malformed_max", Kind::Integer),
+    ("abuse.declined_max", Kind::Integer),
+    ("abuse.probing_max", Kind::Integer),
+    ("abuse.enumeration_max", Kind::Integer),
+    ("abuse.timed_out_max", Kind::Integer),
     ("webhooks.allow_http", Kind::Boolean),
     ("webhooks.allow_private", Kind::Boolean),
     ("webhooks.allow_hosts", Kind::Texts),
@@ -380,6 +470,16 @@ impl Config {
             a.limits.streams_max != b.limits.streams_max,
             a.limits.history_bytes_max != b.limits.history_bytes_max,
             a.limits.queue_length_max != b.limits.queue_length_max,
+            a.abuse.block_keys != b.abuse.block_keys,
+            a.abuse.block_addresses != b.abuse.block_addresses,
+            a.abuse.block_seconds != b.abuse.block_seconds,
+            a.abuse.exempt_addresses != b.abuse.exempt_addresses,
+            a.abuse.bad_key_max != b.abuse.bad_key_max,
+            a.abuse.malformed_max != b.abuse.malformed_max,
+            a.abuse.declined_max != b.abuse.declined_max,
+            a.abuse.probing_max != b.abuse.probing_max,
+            a.abuse.enumeration_max != b.abuse.enumeration_max,
+            a.abuse.timed_out_max != b.abuse.timed_out_max,
             a.webhooks.allow_http != b.webhooks.allow_http,
             a.webhooks.allow_private != b.webhooks.allow_private,
             a.webhooks.allow_hosts != b.webhooks.allow_hosts,
@@ -414,6 +514,7 @@ impl Config {
                 "tls.certificate and tls.key must be set together",
             ));
         }
+        self.abuse.check()?;
         self.cluster.check()?;
         self.cache.check()?;
         if self.cluster.log.is_some() && self.backend == Backend::Memory {
@@ -559,6 +660,9 @@ mod tests {
                 ("cache.policy", _) => "lru",
                 ("log.level", _) => "warn",
                 ("log.format", _) => "json",
+                ("abuse.block_keys" | "abuse.block_addresses", _) => "false",
+                ("abuse.exempt_addresses", _) => "10.0.0.1, 2001:db8::1",
+                ("abuse.probing_max", _) => "20",
                 (_, Kind::Text) => "x",
                 (_, Kind::Integer | Kind::Integers) => "4096",
                 (_, Kind::Texts) => "a.example, b.example",
@@ -620,6 +724,13 @@ mod tests {
         refused("[log]\nlevel = \"loud\"", &[], "loud");
         refused("[tls]\nkey = \"k.pem\"", &[], "tls.certificate");
         refused("[limits]\nconnections_max = 0", &[], "limits");
+        refused("[abuse]\nblock_seconds = 59", &[], "block_seconds");
+        refused("[abuse]\nprobing_max = 61", &[], "probing_max");
+        refused(
+            "[abuse]\nexempt_addresses = [\"10.0.0.0/8\"]",
+            &[],
+            "IP address",
+        );
         refused("[cache]\npolicy = \"fifo\"", &[], "fifo");
         let alone = "[cache.redis]\nurl = \"redis://a\"";
         refused(alone, &[], "cache.bytes_max");

@@ -455,6 +455,7 @@ fn server_config(
     let quarter = (server.limits.connections_max / 4).max(1);
     server.limits.connections_per_address_max = per_address.unwrap_or(quarter);
     server.limits.rate = rate_limit(&config.limits);
+    server.limits.abuse = Some(config.abuse.limits());
     server.peer_ca_file = config
         .cluster
         .peer_ca_file
