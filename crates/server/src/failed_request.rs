@@ -78,17 +78,16 @@ impl Failed<'_> {
 
     /// Of a cluster, the node that answers counts by API key, and the node that the request reached first by address.
     fn count_signal(&self, guard: &Guard, signal: Signal) {
+        let is_answered_here = !self.is_answered_elsewhere;
         match (&self.caller, self.connection) {
-            (Some(caller), _) => {
-                if !self.is_answered_elsewhere && !caller.is_platform() {
-                    guard.count_key(caller.actor.api_key, signal, 1);
-                }
+            (Some(caller), _) if is_answered_here && !caller.is_platform() => {
+                guard.count_key(caller.actor.api_key, signal, 1);
             }
-            (None, Some(connection)) if !self.is_forwarded => {
-                // What else another node found may be about a key that this one does not know yet.
-                if !self.is_answered_elsewhere || signal == Signal::BadKey {
-                    guard.count_address(connection, signal);
-                }
+            // What else another node found may be about a key that this one does not know yet.
+            (None, Some(connection))
+                if !self.is_forwarded && (is_answered_here || signal == Signal::BadKey) =>
+            {
+                guard.count_address(connection, signal);
             }
             _ => {}
         }
