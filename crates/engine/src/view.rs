@@ -16,7 +16,7 @@ use tributary_journal::{FrameBuilder, prefetch};
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{
     self as ledger, Account, AccountKind, Currency, CurrencyTotals, Payment, PaymentId, QueueMode,
-    Rejection, WorkingSet,
+    Rejection, ReviewStage, WorkingSet,
 };
 
 use crate::queue::{End, Figures, Lanes};
@@ -38,8 +38,8 @@ pub(crate) struct Published {
     pub(crate) set: WorkingSet,
     /// Open holds by the time at which they come due.
     pub(crate) due: BTreeSet<(u64, PaymentId)>,
-    /// Payments that hold money.
-    holds: BTreeSet<PaymentId>,
+    /// Payments that hold money, and when their holds come due.
+    holds: BTreeMap<PaymentId, u64>,
     /// Queued payments.
     queue: Mutex<Lanes>,
     /// Position that the state reflects: the end of a frame, or of a group within a frame that is being applied.
@@ -48,6 +48,8 @@ pub(crate) struct Published {
     pub(crate) frame_end: u64,
     /// Money moved since the start, minor units of each currency. Begins again at zero after 2^64, as counters do.
     pub(crate) moved: Vec<(Currency, u64)>,
+    /// Reviews that ended since the start, by the number of the stage.
+    pub(crate) reviews_ended: [u64; ReviewStage::ALL.len() + 1],
     /// Sums over the accounts, while a reader makes them.
     summing: Mutex<Option<Summing>>,
 }
@@ -204,16 +206,25 @@ impl Published {
             }
             _ => {}
         }
-        if payment.expires_at > 0 {
-            let entry = (payment.expires_at, payment.id);
-            if payment.held > 0 {
-                self.due.insert(entry);
-                self.holds.insert(payment.id);
-            } else {
-                self.due.remove(&entry);
-                self.holds.remove(&payment.id);
-            }
+        let stage = payment.review.as_ref().map(|review| review.stage);
+        let ends = match (record.operation(), stage) {
+            (Operation::Approve, stage) => stage,
+            (Operation::Void, Some(ReviewStage::Declined | ReviewStage::Cancelled))
+            | (Operation::Expire, Some(ReviewStage::Expired)) => stage,
+            _ => None,
+        };
+        if let (Some(stage), None) = (ends, record.rejection()) {
+            self.reviews_ended[stage as usize] += 1;
         }
+        // An approval ends the hold of the review, or gives it another end.
+        let before = match due(payment) {
+            Some((expires_at, id)) => self.holds.insert(id, expires_at),
+            None => self.holds.remove(&payment.id),
+        };
+        if let Some(expires_at) = before {
+            self.due.remove(&(expires_at, payment.id));
+        }
+        self.due.extend(due(payment));
     }
 }
 
@@ -273,7 +284,11 @@ impl View {
             joining: AtomicBool::new(false),
             published: RwLock::new(Published {
                 set,
-                holds: due.iter().map(|(_, id)| *id).collect(),
+                holds: due
+                    .iter()
+                    .map(|(expires_at, id)| (*id, *expires_at))
+                    .collect(),
+                reviews_ended: [0; ReviewStage::ALL.len() + 1],
                 due,
                 position,
                 moved: Vec::new(),
@@ -349,8 +364,8 @@ impl View {
     /// Returns the time of the oldest payment that is queued or holds money, nanoseconds since the Unix epoch.
     pub(crate) fn oldest_open(&self) -> Option<u64> {
         let published = self.read();
-        let hold = published.holds.first();
-        let held = hold.and_then(|id| published.set.payment(*id));
+        let hold = published.holds.first_key_value();
+        let held = hold.and_then(|(id, _)| published.set.payment(*id));
         let queued = published.lanes().oldest();
         let held = held.map(|payment| payment.created_at);
         held.into_iter().chain(queued).min()

@@ -67,6 +67,19 @@ impl ReviewStage {
         Self::ALL.into_iter().find(|stage| *stage as u8 == number)
     }
 
+    /// Returns the name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Investigating => "investigating",
+            Self::Approved => "approved",
+            Self::Confirmed => "confirmed",
+            Self::Declined => "declined",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
     /// Returns whether the payment still waits.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Open | Self::Investigating)

@@ -18,7 +18,7 @@ use tributary_journal::Head;
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Key,
-    Leg, OwnerId, OwnerName, Payment, PaymentId, Reference, ReferenceSpace,
+    Leg, OwnerId, OwnerName, Payment, PaymentId, Reference, ReferenceSpace, ReviewStage,
 };
 
 use crate::backend::{JournalMeta, JournalReader, KeyQuery, StoreStats};
@@ -355,6 +355,11 @@ impl Reader {
     /// Returns the number of payments in review, as of the last durable batch.
     pub fn in_review_len(&self) -> usize {
         self.view.read().set.in_review().len()
+    }
+
+    /// Returns the number of reviews that ended at this stage since the start.
+    pub fn reviews_ended(&self, stage: ReviewStage) -> u64 {
+        self.view.read().reviews_ended[stage as usize]
     }
 
     /// Returns holds that came due at or before `now`, the earliest first, at most `limit`.

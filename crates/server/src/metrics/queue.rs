@@ -18,12 +18,6 @@ pub(super) fn register_queue(registry: &mut Registry, shared: &Shared) {
     let length_max = shared.engine.queue_length_max();
     let refused = shared.engine.counters().not_queued.load(Ordering::Relaxed);
     register_ages(registry, &figures, shared.reader.oldest_open(), now);
-    register_gauge(
-        registry,
-        "tributary_payments_in_review",
-        "Payments that are held until somebody approves them",
-        shared.reader.in_review_len() as u64,
-    );
     register_contents(registry, &figures, length_max);
     register_rates(registry, &figures);
     register_ends(registry, &figures, refused);

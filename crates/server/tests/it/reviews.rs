@@ -135,6 +135,9 @@ fn the_payer_confirms_a_challenge_by_whoever_asked_for_the_payment() {
 #[test]
 fn a_payment_that_nobody_approves_expires() {
     let s = Scene::new(ReviewKind::Challenge);
+    let approved = s.held(10);
+    s.approve(&s.server.platform, &approved, &json!({}))
+        .expect(200);
     let held = s.held(100);
     let path = format!("/v1/payments/{}", id(&held));
     s.server.clock.advance(HELD_SECONDS.into());
@@ -143,7 +146,17 @@ fn a_payment_that_nobody_approves_expires() {
         (payment["status"] == "expired").then_some(())
     });
     assert_eq!(s.case(&held)["outcome"], "expired");
-    assert_eq!(s.balance(&s.ann), (1_000, 1_000));
+    assert_eq!(s.balance(&s.ann), (990, 990));
+    let events = s.server.get("/v1/events?limit=100").expect(200).to_string();
+    assert!(
+        !events.contains("expire_refused"),
+        "the approved one does not come due: {events}"
+    );
+    let metrics = String::from_utf8(s.server.get("/metrics").body).expect("UTF-8");
+    for (outcome, count) in [("approved", 1), ("expired", 1), ("declined", 0)] {
+        let line = format!("tributary_reviews_ended_total{{outcome=\"{outcome}\"}} {count}");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
     let late = s.approve(&s.anns, &held, &json!({"challenge": held["challenge"]}));
     let late = late.expect(402);
     assert_eq!(late["error"]["code"], "payment_not_in_review");
