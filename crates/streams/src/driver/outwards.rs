@@ -158,29 +158,35 @@ impl Due<'_> {
                     waiting,
                     caller: &caller,
                 };
-                let (body, outcome) = match acting.step(self.now) {
-                    Step::Submit(body) => (body, Outcome::Done),
-                    Step::Refuse(why) => (acting.told(Err(&why)), Outcome::Refused(why)),
-                    Step::Requeue(subscription) => {
-                        self.requeues.push(Requeue {
-                            slot: shared.clone(),
-                            version: runner.terms.version,
-                            waiting: waiting.clone(),
-                            caller,
-                            subscription,
-                        });
-                        continue;
-                    }
-                };
-                let about = About::Result(settled(slot.id, waiting, outcome));
-                let command = publish::command_of(slot.id, runner, waiting, &caller, body);
-                self.add(shared, runner, about, command);
+                self.act(shared, &acting);
             }
             if let Some(why) = too_large {
                 let position = version.runner.position;
                 version.runner.stop(position, why);
             }
         }
+    }
+
+    /// Adds what is to be done for a result.
+    fn act(&mut self, slot: &Arc<Mutex<Slot>>, acting: &Acting<'_>) {
+        let (runner, waiting) = (acting.runner, acting.waiting);
+        let (body, outcome) = match acting.step(self.now) {
+            Step::Submit(body) => (body, Outcome::Done),
+            Step::Refuse(why) => (acting.told(Err(&why)), Outcome::Refused(why)),
+            Step::Requeue(subscription) => {
+                self.requeues.push(Requeue {
+                    slot: slot.clone(),
+                    version: runner.terms.version,
+                    waiting: waiting.clone(),
+                    caller: *acting.caller,
+                    subscription,
+                });
+                return;
+            }
+        };
+        let about = About::Result(settled(acting.stream, waiting, outcome));
+        let command = publish::command_of(acting.stream, runner, waiting, acting.caller, body);
+        self.add(slot, runner, about, command);
     }
 
     fn add(&mut self, slot: &Arc<Mutex<Slot>>, runner: &Runner, about: About, command: Command) {
