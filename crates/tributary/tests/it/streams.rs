@@ -1,6 +1,6 @@
 //! Streams while the server is killed and stopped: each result is published once, and is what the payments say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -180,6 +180,77 @@ fn results_of_streams_are_published_once_while_the_server_is_killed_and_stopped(
     );
 }
 
+/// For every twentieth payment, one of 200 numbers goes onto a list.
+fn listing(acts_as: &Value) -> Value {
+    json!({
+        "slug": "listing",
+        "from": [{"event": "payment.captured"}],
+        "key": ["payer"],
+        "window": {"type": "trailing", "size_seconds": 86_400},
+        "emit": {"payments": "count()"},
+        "having": "payments % 20 == 0",
+        "act": {"add_to_list": {"list": "numbers", "value": "payments / 20 % 200"}, "acts_as": acts_as},
+        "bounds": {"actions_per_minute": 10_000},
+    })
+}
+
+#[test]
+fn each_result_acts_once_while_the_server_is_killed_and_stopped() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let data = directory.path().join("data");
+    let mut random = Random::new();
+    let mut server = Server::start(&data);
+    let accounts = open_accounts(&server);
+    let key = json!({"owner": "platform", "access": "write"});
+    let key = server.post("/v1/api_keys", "key", &key).ok();
+    let list = json!({"slug": "numbers"});
+    let list = server.post("/v1/lists", "list", &list).ok();
+    let made = server
+        .post("/v1/streams", "stream", &listing(&key["id"]))
+        .ok();
+    let path = format!("/v1/streams/{}", made["id"].as_str().expect("an id"));
+    let mut payments = Vec::new();
+    for kill in 0..kills() {
+        let is_done = AtomicBool::new(false);
+        let (address, token) = (server.address.clone(), server.key.clone());
+        std::thread::scope(|scope| {
+            scope.spawn(|| pay((&address, &token), &accounts, &mut payments, &is_done));
+            random.pause(200, 2_500);
+            if kill % 2 == 0 {
+                server.kill();
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+        if kill % 2 == 1 {
+            assert!(server.stop().success());
+        }
+        server = Server::start(&data);
+    }
+    wait_for_figures(&server, &path, |figures| figures["waiting"] == 0);
+    let results = all_pages(&server, &format!("{path}/rows?state=final"));
+    let list = list["id"].as_str().expect("an id");
+    let revisions = all_pages(&server, &format!("/v1/settings/{list}/revisions"));
+    let origins = revisions
+        .iter()
+        .map(|revision| &revision["origin"]["message"]);
+    let made: Vec<&str> = origins.filter_map(Value::as_str).collect();
+    let distinct: BTreeSet<&str> = made.iter().copied().collect();
+    assert_eq!(made.len(), distinct.len(), "a result acted twice");
+    assert_eq!(
+        revisions.len(),
+        made.len() + 1,
+        "but for the first revision"
+    );
+    let events = all_pages(&server, "/v1/events");
+    let acted = |event: &&Value| event["type"] == "stream.acted";
+    let unchanged = events.iter().filter(acted).count();
+    assert!(!made.is_empty());
+    assert_eq!(made.len() + unchanged, results.len(), "each result acted");
+    assert!(server.stop().success());
+    verify(&data);
+    eprintln!("{} payments, {} actions", payments.len(), results.len());
+}
+
 /// Rows and events are the same, each once, and count every payment once.
 fn check(shown: &BTreeMap<(String, String), Counted>, told: &[Value], payments: &[u64]) {
     let mut events = BTreeMap::new();
@@ -227,11 +298,17 @@ fn every_example_is_applied_and_runs() {
         .collect();
     files.sort();
     assert!(files.len() >= 5, "{files:?}");
+    let key = json!({"owner": "platform", "access": "write"});
+    let key = server.post("/v1/api_keys", "acts-as", &key).ok();
+    let key = key["id"].as_str().expect("an id");
     for file in &files {
         let url = server.url();
+        let example = std::fs::read_to_string(file).expect("it is read");
+        let file = directory.path().join(file.file_name().expect("a name"));
+        std::fs::write(&file, example.replace("key_…", key)).expect("there is room");
         let arguments = [
             "apply",
-            text(file),
+            text(&file),
             "--server",
             &url,
             "--api-key-file",
