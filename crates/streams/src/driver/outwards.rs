@@ -207,15 +207,12 @@ impl Due<'_> {
         let why = format!(
             "more than {max} actions in a minute (bounds.actions_per_minute): see what it did, then resume or change it"
         );
-        match paused_stream(&setting, why.clone()) {
-            Ok(Some(body)) => {
-                tracing::error!(stream = runner.name(), why, "a stream pauses itself");
-                for command in publish::paused(runner, &setting, body, &why) {
-                    self.add(slot, runner, About::Paused, command);
-                }
+        // Else it is paused already, or a later version of the server wrote it.
+        if let Ok(Some(body)) = paused_stream(&setting, why.clone()) {
+            tracing::error!(stream = runner.name(), why, "a stream pauses itself");
+            for command in publish::paused(runner, &setting, body, &why) {
+                self.add(slot, runner, About::Paused, command);
             }
-            // It is paused already, or a later version of the server wrote it.
-            Ok(None) | Err(_) => {}
         }
     }
 
