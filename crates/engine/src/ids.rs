@@ -67,6 +67,8 @@ pub enum IdKind {
     RuleSet = 15,
     /// A list, by the number of its setting.
     List = 16,
+    /// A model, by the number of its setting.
+    Model = 17,
     /// `chal_`: the challenge of a payment, by the position of the payment.
     Challenge = 20,
 }
@@ -91,6 +93,7 @@ impl IdKind {
             IdKind::Limit => "lim",
             IdKind::RuleSet => "rset",
             IdKind::List => "list",
+            IdKind::Model => "mdl",
             IdKind::Challenge => "chal",
         }
     }
@@ -102,7 +105,7 @@ impl IdKind {
 }
 
 /// Kinds of settings whose ids have a prefix of their own.
-const OWN_PREFIXES: [(SettingKind, IdKind); 7] = [
+const OWN_PREFIXES: [(SettingKind, IdKind); 8] = [
     (SettingKind::SUBSCRIPTION, IdKind::Subscription),
     (SettingKind::BINDER, IdKind::Binder),
     (SettingKind::BINDING, IdKind::Binding),
@@ -110,6 +113,7 @@ const OWN_PREFIXES: [(SettingKind, IdKind); 7] = [
     (SettingKind::LIMIT, IdKind::Limit),
     (SettingKind::RULE_SET, IdKind::RuleSet),
     (SettingKind::LIST, IdKind::List),
+    (SettingKind::MODEL, IdKind::Model),
 ];
 
 /// Encodes and decodes the public ids of one journal. Cheap to clone.

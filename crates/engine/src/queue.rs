@@ -336,6 +336,7 @@ mod tests {
             created_at: accepted * SECOND,
             effective_at: Date(0),
             changed_at: id,
+            shown_at: None,
             queue: Some(Box::new(QueueTerms {
                 priority: Priority::new(priority).expect("0 to 9"),
                 not_before: not_before * SECOND,

@@ -319,7 +319,7 @@ pub struct Approve {
 }
 
 /// Record what people find out about a payment. The text of the command is a note, which does not change that of the payment. A note
-/// alone needs a payment that is or was in review.
+/// alone needs a payment that is or was in review, or that has a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Investigate {
     /// Payment.

@@ -109,6 +109,8 @@ pub struct Payment {
     pub effective_at: Date,
     /// Position of the last record that changed the payment.
     pub changed_at: u64,
+    /// Position of the last record that changed what its owners see; none if that is the last record.
+    pub shown_at: Option<u64>,
     /// Terms of the queue; none = the payment is not queued.
     pub queue: Option<Box<QueueTerms>>,
     /// Where the newest description and metadata are; none = the payment was never updated.
@@ -165,6 +167,17 @@ impl Payment {
     pub fn payees(&self) -> &[PaymentShare] {
         let fees = self.shares.iter().rev().take_while(|share| share.is_fee);
         &self.shares[..self.shares.len() - fees.count()]
+    }
+
+    /// Notes that the record at `ctx` changes what the owners of the payment see.
+    pub(crate) fn change(&mut self, ctx: Context) {
+        self.changed_at = ctx.position;
+        self.shown_at = None;
+    }
+
+    /// Returns the position of the last record that changed what the owners of the payment see.
+    pub fn shown_at(&self) -> u64 {
+        self.shown_at.unwrap_or(self.changed_at)
     }
 
     /// Makes later divisions begin at what the payees have now, after a step with amounts per payee.
@@ -248,6 +261,7 @@ impl Payment {
                 .effective_at
                 .unwrap_or(Date::from_timestamp(ctx.timestamp)),
             changed_at: ctx.position,
+            shown_at: None,
             queue: match status {
                 PaymentStatus::Queued => pay.queue.as_ref().map(|queue| Box::new(queue.terms)),
                 _ => None,

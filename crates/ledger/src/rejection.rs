@@ -159,7 +159,7 @@ rejections! {
     SettingIdInUse = 533, "setting_id_in_use";
     /// The owner, or all owners together, have reached the maximum number of settings of this kind.
     TooManySettings = 534, "too_many_settings";
-    /// All settings together would exceed 80 MiB.
+    /// All settings together would exceed 145 MiB.
     SettingsFull = 535, "settings_full";
     /// The account or the owner already has 4 limits.
     TooManyLimits = 536, "too_many_limits";

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::{Context, Invalid, ManagedBy, OwnerId, SettingId, Slug};
 
-/// Maximum size of the bodies of all living settings together, bytes.
-pub const SETTINGS_BYTES_MAX: usize = 80 * 1024 * 1024;
+/// Maximum size of the bodies of all living settings together, bytes. They stay in memory; parts of models may take 64 MiB of it.
+pub const SETTINGS_BYTES_MAX: usize = 145 * 1024 * 1024;
 
 /// Who may create, change and delete settings of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +139,22 @@ pub const SETTING_KINDS: &[KindRules] = &[
         body_bytes_max: SettingBody::BYTES_MAX,
         events: events!("list"),
     },
+    KindRules {
+        kind: SettingKind::MODEL,
+        name: "model",
+        put_by: PutBy::Platform,
+        in_all: 20,
+        body_bytes_max: SettingBody::BYTES_MAX,
+        events: events!("model"),
+    },
+    KindRules {
+        kind: SettingKind::MODEL_PART,
+        name: "model_part",
+        put_by: PutBy::Platform,
+        in_all: 2_048,
+        body_bytes_max: SettingBody::BYTES_MAX,
+        events: events!("model_part"),
+    },
 ];
 
 impl SettingKind {
@@ -161,6 +177,10 @@ impl SettingKind {
     pub const RULE_SET: SettingKind = SettingKind(8);
     /// Texts that rules look up.
     pub const LIST: SettingKind = SettingKind(9);
+    /// A model that scores payments: what it is, and which parts its file has.
+    pub const MODEL: SettingKind = SettingKind(10);
+    /// A part of the file of a model. The slug is a hash of the content.
+    pub const MODEL_PART: SettingKind = SettingKind(11);
 
     /// Returns the rules of this kind; none if this version does not know the kind.
     pub fn rules(self) -> Option<&'static KindRules> {

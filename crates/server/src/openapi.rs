@@ -36,9 +36,9 @@ use crate::cluster::places::{Place, place_of_route};
 use crate::response::ErrorResponse;
 use crate::routes::{
     accounts, api_keys, attempts, backtests, batches, binders, bindings, blocks, books, cases,
-    clock, cluster, deliveries, events, health, journal, limits, lists, owners, pages, payments,
-    payouts, queues, refunds, rule_sets, sandbox, settings, stream, streams, subscriptions,
-    timeline,
+    clock, cluster, deliveries, events, health, journal, limits, lists, models, owners, pages,
+    payments, payouts, queues, refunds, rule_sets, sandbox, settings, stream, streams,
+    subscriptions, timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -110,6 +110,8 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(limits::get, limits::update, limits::delete))
         .routes(routes!(lists::create, lists::list_all))
         .routes(routes!(lists::get, lists::update, lists::delete))
+        .routes(routes!(models::create, models::list_all))
+        .routes(routes!(models::get, models::update, models::delete))
         .routes(routes!(backtests::create))
         .routes(routes!(blocks::list_all))
         .routes(routes!(blocks::lift))
@@ -261,7 +263,7 @@ fn finish(api: &mut OpenApi) {
         ),
         (
             "rules",
-            "Rules by which payments are assessed before they are decided, and lists that rules look up, for the platform.",
+            "Rules by which payments are assessed before they are decided, and the lists and models that rules look up, for the platform.",
         ),
         ("settings", "Many settings at once, as a file says."),
         ("books", "The ledger as a whole, for the platform."),
@@ -311,7 +313,7 @@ fn finish(api: &mut OpenApi) {
 }
 
 /// Operations that may come without an idempotency key: a change without one is made under a key of its own.
-const SETTING_CHANGES: [&str; 21] = [
+const SETTING_CHANGES: [&str; 23] = [
     "updateSubscription",
     "deleteSubscription",
     "pauseSubscription",
@@ -327,6 +329,8 @@ const SETTING_CHANGES: [&str; 21] = [
     "deleteLimit",
     "updateList",
     "deleteList",
+    "updateModel",
+    "deleteModel",
     "updateRuleSet",
     "deleteRuleSet",
     "updateStream",
@@ -350,6 +354,7 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         || path.starts_with("/v1/bindings/")
         || path.starts_with("/v1/limits/")
         || path.starts_with("/v1/lists/")
+        || path.starts_with("/v1/models/")
         || path.starts_with("/v1/risk/")
         || path.starts_with("/v1/rule_sets/")
         || path.starts_with("/v1/security/")
@@ -415,7 +420,8 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
             "/drop",
             "/hand_over",
         ];
-        let is_optional = optional.iter().any(|end| path.ends_with(end));
+        let is_optional =
+            optional.iter().any(|end| path.ends_with(end)) || path == "/v1/models/{id}";
         body.required = Some(if is_optional {
             Required::False
         } else {
@@ -581,6 +587,7 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
             "/v1/bindings",
             "/v1/limits",
             "/v1/lists",
+            "/v1/models",
             "/v1/rule_sets",
             "/v1/streams",
             "/v1/settings",

@@ -209,7 +209,10 @@ fn entry_name(kind: &str, number: usize, definition: &Value) -> String {
 /// Fields that a definition leaves to files of their own.
 const SECRETS: [&str; 2] = ["secret", "password"];
 
-/// One definition, with the secrets that it leaves to files.
+/// Field of a model that names its file, and has the content in the request.
+const MODEL_FILE: &str = "file";
+
+/// One definition, with the secrets and the content that it leaves to files.
 fn read_definition(kind: &str, definition: Value, folder: &Path) -> anyhow::Result<Value> {
     let Value::Object(mut definition) = definition else {
         return Err(usage_error(
@@ -231,6 +234,22 @@ fn read_definition(kind: &str, definition: Value, folder: &Path) -> anyhow::Resu
             let secret = read_secret(&folder.join(file))?;
             definition.insert(name.to_owned(), Value::String(secret));
         }
+    }
+    if kind == "model"
+        && let Some(file) = definition.get_mut(MODEL_FILE)
+    {
+        let named = file.as_str().map(|file| folder.join(file));
+        let path =
+            named.ok_or_else(|| usage_error("file must be the path of a file".to_owned()))?;
+        let content = std::fs::read(&path)
+            .with_context(|| format!("cannot read the model in {}", path.display()))?;
+        let content = String::from_utf8(content).map_err(|_| {
+            usage_error(format!(
+                "{} is binary: save the model as JSON (XGBoost) or text (LightGBM)",
+                path.display()
+            ))
+        })?;
+        *file = Value::String(content);
     }
     definition.insert("kind".to_owned(), Value::String(kind.to_owned()));
     Ok(Value::Object(definition))
@@ -285,6 +304,7 @@ mod tests {
     fn read(name: &str, text: &str) -> anyhow::Result<Value> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("key"), "whsec_abc\n").expect("it is written");
+        std::fs::write(folder.path().join("binary"), [0xff]).expect("it is written");
         let path = folder.path().join(name);
         std::fs::write(&path, text).expect("it is written");
         read_file(&path).map(|file| file.request)
@@ -336,6 +356,13 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_a_model_is_read_as_it_is() {
+        let read = read("a.toml", "[[model]]\nslug = \"m\"\nfile = \"key\"\n").expect("a file");
+        let model = json!({"kind": "model", "slug": "m", "file": "whsec_abc\n"});
+        assert_eq!(read["settings"], json!([model]));
+    }
+
+    #[test]
     fn a_wrong_file_is_refused_with_its_fault() {
         for (text, fault) in [
             ("x = 1", "x must be a list"),
@@ -346,6 +373,9 @@ mod tests {
                 "a.toml: [[subscription]] 1 (a): cannot read the secret in",
             ),
             ("[[subscription]]\nsecret_file = 1", "secret_file"),
+            ("[[model]]\nfile = 1", "file must be the path"),
+            ("[[model]]\nfile = \"missing\"", "cannot read the model in"),
+            ("[[model]]\nfile = \"binary\"", "is binary"),
             ("subscription = [1]", "a table"),
             ("[[", "a.toml"),
         ] {

@@ -23,5 +23,6 @@ pub mod rule_set;
 pub mod stream;
 pub mod subscription;
 pub mod text_list;
+pub mod tree_model;
 pub mod value;
 pub mod xml;

@@ -66,8 +66,20 @@ pub fn answer(reader: &Reader, record: &Record) -> Result<Rendered, ApiError> {
         status: status(&record.command.body),
         object: match record.command.body {
             Body::Publish(_) => AnswerObject::Event(event::event(reader, record)?),
-            _ => AnswerObject::Resource(object(reader, record)?),
+            _ => AnswerObject::Resource(shown_to_sender(reader, record)?),
         },
+    })
+}
+
+/// The object that a record made or changed, as whoever asked for that sees it.
+fn shown_to_sender(reader: &Reader, record: &Record) -> Result<Resource, ApiError> {
+    Ok(match (object(reader, record)?, &record.outcome.payment) {
+        (Resource::Payment(object), Some(payment)) => {
+            let sender = record.command.actor.owner;
+            let object = object.with_challenge(reader.ids(), payment, sender);
+            Resource::Payment(Box::new(object))
+        }
+        (other, _) => other,
     })
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, IdText, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Payment, ReviewKind, ReviewStage};
+use tributary_ledger::{OwnerId, Payment, ReviewKind, ReviewStage};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
@@ -114,6 +114,10 @@ pub fn case(reader: &Reader, now: &Payment, created: &Record) -> Result<CaseObje
             .and_then(|review| review.assignee.as_ref())
             .map(ToString::to_string),
         label: now.label.map(RiskLabelForm::new),
-        payment: Box::new(payment(reader, now, created)?),
+        payment: Box::new(payment(reader, now, created)?.with_challenge(
+            reader.ids(),
+            now,
+            OwnerId::PLATFORM,
+        )),
     })
 }

@@ -38,4 +38,5 @@ pub mod stream;
 pub mod subscription;
 pub mod text_list;
 pub mod timeline;
+pub mod tree_model;
 pub mod xml;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, IdText, Ids, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Body, Date, Hold, Payment, PaymentId, PaymentKind, PaymentStatus, Queue, Reason, ReplyTo,
-    ReviewKind,
+    Body, Date, Hold, OwnerId, Payment, PaymentId, PaymentKind, PaymentStatus, Queue, Reason,
+    ReplyTo, ReviewKind,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 use utoipa::ToSchema;
@@ -66,7 +66,8 @@ pub struct PaymentObject {
     /// comes due, as that of a payout.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
-    /// Given while it is in review and its payer may confirm it: send it back to `/approve` once the payer did.
+    /// Given while it is in review and its payer may confirm it, to who asked for it and the platform, in answers to their requests for this
+    /// payment: send it back to `/approve` once the payer confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false)]
     challenge: Option<IdText>,
@@ -96,7 +97,7 @@ pub struct PaymentObject {
     effective_at: String,
     #[schema(format = DateTime)]
     created: String,
-    /// The event of its last change.
+    /// The event of its last change, other than of its case.
     #[schema(value_type = String)]
     last_event: IdText,
     /// Of a return: the payout whose money came back.
@@ -337,7 +338,7 @@ pub fn payment(
         fees: shares(true),
         expires_at: (![0, Hold::NO_EXPIRY].contains(&payment.expires_at))
             .then(|| format_timestamp(payment.expires_at)),
-        challenge: is_challenged(payment).then(|| ids.text(IdKind::Challenge, payment.id.0)),
+        challenge: None,
         reference: reference.map(|reference| reference.to_string()),
         reference_scope: scope.map(|owner| owner_name(reader, owner)),
         reason: reason(reader, payment, created)?.map(|reason| reason.to_string()),
@@ -348,10 +349,28 @@ pub fn payment(
         failure: why_failed(reader, payment, created)?,
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),
-        last_event: ids.text(IdKind::Event, payment.changed_at),
+        last_event: ids.text(IdKind::Event, payment.shown_at()),
         payout: payout_of(created).map(|payout| ids.text(IdKind::Payment, payout.0)),
         capture_id: None,
     })
+}
+
+impl PaymentObject {
+    /// Returns the object of `payment` as an owner sees it that asked for it, or the platform: with its challenge, if the payer may confirm
+    /// it now.
+    #[must_use]
+    pub fn with_challenge(
+        mut self,
+        ids: &Ids,
+        payment: &Payment,
+        viewer: OwnerId,
+    ) -> PaymentObject {
+        let asked = [payment.actor.owner, OwnerId::PLATFORM].contains(&viewer);
+        if asked && is_challenged(payment) {
+            self.challenge = Some(ids.text(IdKind::Challenge, payment.id.0));
+        }
+        self
+    }
 }
 
 /// Returns whether the payer may confirm the payment now.

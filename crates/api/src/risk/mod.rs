@@ -2,11 +2,16 @@
 //! shows them.
 
 mod history;
+mod model;
 mod terms;
 
 pub use history::{
     BACKTEST_RECORDS_BEFORE, BACKTEST_RECORDS_DEFAULT, BACKTEST_RECORDS_MAX, Backtest,
     BacktestTerms, Comparison, FraudFigures, Verified,
+};
+pub use model::{
+    DESCRIPTION_BYTES_MAX, MODEL_NAMES_BYTES_MAX, MODEL_PART_BYTES, ModelFacts, ModelFormat,
+    ModelTerms, model_hash, model_parts, part_slug,
 };
 pub use terms::{
     FeatureForm, ListEntryForm, ListTerms, OnErrorForm, RuleEffect, RuleForm, RuleSetState,
@@ -37,6 +42,12 @@ pub const CHALLENGE_SECONDS_DEFAULT: u32 = 900;
 pub const REVIEW_SECONDS_MAX: u32 = 30 * 86_400;
 /// Maximum number of expressions in the key of a feature.
 pub const KEY_PARTS_MAX: usize = 8;
+/// Maximum number of features of a set that are scores of models.
+pub const MODELS_MAX: usize = 4;
+/// Maximum number of inputs of a model's score.
+pub const INPUTS_MAX: usize = 256;
+/// Maximum size of the name of an input, bytes.
+pub const INPUT_NAME_BYTES_MAX: usize = 256;
 /// Maximum number of entries of a list.
 pub const ENTRIES_MAX: usize = 1_000;
 /// Maximum size of the text of an entry, bytes.
@@ -58,7 +69,7 @@ pub struct RuleSetFigures {
     pub without_value: u64,
     /// Its rules, in order.
     pub rules: Vec<RuleFigures>,
-    /// What is wrong with the set as it is: a stream or a list that is not there or not as the set expects. Features without one are
+    /// What is wrong with the set as it is: a stream, a list or a model that is not there or not as the set expects. Features without one are
     /// missing.
     pub problems: Vec<String>,
 }
@@ -83,6 +94,12 @@ pub trait Risk: Send + Sync {
     /// The field that is wrong, and what to do.
     fn check(&self, terms: &RuleSetTerms) -> Result<(), ApiError>;
 
+    /// Reads the file of a model, and checks that the rule sets in shadow or active that name the model by this slug fit it.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and what to do.
+    fn read_model(&self, slug: &str, file: &[u8]) -> Result<ModelFacts, ApiError>;
+
     /// Returns what a rule set did; none if it does not assess payments here.
     fn figures(&self, rule_set: SettingId) -> Option<RuleSetFigures>;
 
@@ -100,6 +117,11 @@ pub struct NoRisk;
 impl Risk for NoRisk {
     fn check(&self, _terms: &RuleSetTerms) -> Result<(), ApiError> {
         Ok(())
+    }
+
+    fn read_model(&self, _slug: &str, _file: &[u8]) -> Result<ModelFacts, ApiError> {
+        let message = "file: this server has no rules, and reads no models.";
+        Err(ApiError::invalid("file", message))
     }
 
     fn figures(&self, _rule_set: SettingId) -> Option<RuleSetFigures> {

@@ -80,12 +80,12 @@ impl RuleSetState {
     }
 }
 
-/// Something that rules know beside the payment: a figure of a stream, or whether a list has an entry.
+/// Something that rules know beside the payment: a figure of a stream, whether a list has an entry, or the score of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RuleFeature)]
 pub struct FeatureForm {
-    /// Slug of the stream whose figure it is. Give either this or `list`.
+    /// Slug of the stream whose figure it is. Give this, `list` or `model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
     /// Name of the figure in the stream's `emit`.
@@ -94,7 +94,18 @@ pub struct FeatureForm {
     /// Slug of the list. The feature is true if the list has an entry with the text of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<String>,
+    /// Slug of the model that scores the payment: the feature is a whole number from 0 to 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What the model is given: by the name of each of its features an expression over the payment and the features of the set that are no
+    /// scores, a whole number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+    /// Names of inputs that may be missing, as an empty cell was in training. Without any other input the feature is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optional: Vec<String>,
     /// Key whose figure it is: expressions over the payment, as many as the stream's `key` has fields, and of their types; of a list one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
     /// Expression over the payment: as of when, in milliseconds since 1970-01-01T00:00:00Z; as of now if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

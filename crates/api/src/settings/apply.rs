@@ -187,7 +187,7 @@ enum Turn {
     Put,
     /// A rule set ends, or rests from now on, which makes room for others.
     EndOfRules,
-    /// A rule set is put, which names streams and lists.
+    /// A rule set is put, which names streams, lists and models.
     PutOfRules,
     /// A setting ends that others may have named.
     End,
@@ -514,7 +514,8 @@ impl Step {
             (Action::Delete, Some(before)) => {
                 let (actor, revision) = (caller.actor, before.revision);
                 let delete = delete_command(actor, random_key(), before.id, before.kind, revision);
-                let record = submit(engine, delete)?.record;
+                let mut change = || submit(engine, delete.clone());
+                let record = self.kind.with_parts(engine, actor, &mut change)?.record;
                 match record.outcome.rejection {
                     // Somebody else deleted it.
                     None | Some(Rejection::SettingNotFound) => {
@@ -535,7 +536,14 @@ impl Step {
             request: self.digest()?,
             names_revision: false,
         };
-        let settled = put_setting(engine, &asked, || self.revision(&reader, caller))?;
+        let derive = || {
+            let revision = self.revision(&reader, caller)?;
+            self.kind
+                .put_parts(engine, caller.actor, &self.definition)?;
+            Ok(revision)
+        };
+        let mut change = || put_setting(engine, &asked, derive);
+        let settled = self.kind.with_parts(engine, caller.actor, &mut change)?;
         let made = accepted(&reader, &settled.record)?;
         self.kind.begin();
         let is_created = self.action == Action::Create;

@@ -163,6 +163,11 @@ impl Change {
         }
     }
 
+    /// Returns the values that take the place of those of the definition.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// Returns the revision that the caller named, if it did.
     pub fn revision(&self) -> Option<u64> {
         self.revision
@@ -329,8 +334,8 @@ pub(super) fn paused(
     }
 }
 
-/// The fields of a form.
-fn fields(form: &impl Serialize) -> Map<String, Value> {
+/// Returns the fields of a form.
+pub fn fields(form: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(form) {
         Ok(Value::Object(fields)) => fields,
         _ => unreachable!("a form is an object"),

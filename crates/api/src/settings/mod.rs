@@ -13,6 +13,7 @@ pub mod standard;
 pub mod stream;
 pub mod subscription;
 pub mod text_list;
+pub mod tree_model;
 
 use std::sync::Arc;
 
@@ -81,6 +82,28 @@ pub trait SettingType: Send + Sync {
 
     /// Begins to work by settings of this kind, if nothing does so yet.
     fn begin(&self) {}
+
+    /// Puts the parts that a setting with this definition, which was checked, needs beside itself and that are not there yet. Called within
+    /// [`SettingType::with_parts`], before the setting is put.
+    fn put_parts(
+        &self,
+        _engine: &Engine,
+        _actor: Actor,
+        _definition: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Puts or deletes a setting by `change`, while nobody else changes one of this kind if the kind has parts, and then deletes the parts
+    /// that no setting needs any more.
+    fn with_parts(
+        &self,
+        _engine: &Engine,
+        _actor: Actor,
+        change: &mut dyn FnMut() -> Result<Settled, ApiError>,
+    ) -> Result<Settled, ApiError> {
+        change()
+    }
 }
 
 /// The kinds of settings that a server knows.
@@ -323,13 +346,24 @@ pub fn put_setting(
 /// # Errors
 /// If the ledger does not take the command.
 pub fn submit(engine: &Engine, command: Command) -> Result<Settled, ApiError> {
-    let replies = engine.execute_blocking(vec![command]);
-    let reply = replies.map_err(submit_error)?.into_iter().next();
-    let done = read_reply(reply.ok_or_else(internal_error)?)?;
-    Ok(Settled {
-        record: Record::clone(&done.record),
-        replayed: done.replayed,
-    })
+    let settled = submit_all(engine, vec![command])?.into_iter().next();
+    settled.ok_or_else(internal_error)
+}
+
+/// Sends commands about settings, each decided by itself. Blocks until their records are durable.
+///
+/// # Errors
+/// If the ledger does not take the commands.
+fn submit_all(engine: &Engine, commands: Vec<Command>) -> Result<Vec<Settled>, ApiError> {
+    let replies = engine.execute_blocking(commands).map_err(submit_error)?;
+    let settled = replies.into_iter().map(|reply| {
+        let done = read_reply(reply)?;
+        Ok(Settled {
+            record: Record::clone(&done.record),
+            replayed: done.replayed,
+        })
+    });
+    settled.collect()
 }
 
 /// Returns the setting that an accepted record put, or the error of a refused one.

@@ -16,8 +16,9 @@ use crate::error::ApiError;
 use crate::form::rule_set::RuleSetCreate;
 use crate::render::rule_set::{RuleSetObject, rule_set};
 use crate::risk::{
-    AT_WORK_MAX, FEATURES_MAX, FeatureForm, KEY_PARTS_MAX, NAME_BYTES_MAX, POINTS_MAX,
-    REVIEW_SECONDS_MAX, RULES_MAX, Risk, RuleEffect, RuleForm, RuleSetState, RuleSetTerms,
+    AT_WORK_MAX, FEATURES_MAX, FeatureForm, INPUT_NAME_BYTES_MAX, INPUTS_MAX, KEY_PARTS_MAX,
+    MODELS_MAX, NAME_BYTES_MAX, POINTS_MAX, REVIEW_SECONDS_MAX, RULES_MAX, Risk, RuleEffect,
+    RuleForm, RuleSetState, RuleSetTerms,
 };
 
 /// Maximum size of the name of a stream's figure, bytes.
@@ -181,6 +182,11 @@ fn check_terms(terms: &RuleSetTerms) -> Result<(), ApiError> {
         let message = format!("features must be at most {FEATURES_MAX}.");
         return Err(ApiError::invalid("features", message));
     }
+    let models = terms.features.values();
+    if models.filter(|feature| feature.model.is_some()).count() > MODELS_MAX {
+        let message = format!("features: at most {MODELS_MAX} may be scores of models.");
+        return Err(ApiError::invalid("features", message));
+    }
     for (name, feature) in &terms.features {
         let place = format!("features.{name}");
         check_name(&place, name)?;
@@ -244,10 +250,29 @@ fn check_feature(place: &str, feature: &FeatureForm) -> Result<(), ApiError> {
     let refused = |name: &str, message: String| Err(ApiError::invalid(&field(name), message));
     let only_of_stream = |name: &str| format!("{} goes with stream only.", field(name));
     let parts = feature.key.len();
-    match (&feature.stream, &feature.list) {
-        (Some(_), Some(_)) => refused("list", "Give either stream or list, not both.".to_owned()),
-        (None, None) => Err(missing(&field("stream"), "Give either stream or list.")),
-        (Some(stream), None) => {
+    if feature.model.is_none() {
+        let only_of_model = |name: &str| format!("{} goes with model only.", field(name));
+        if !feature.inputs.is_empty() {
+            return refused("inputs", only_of_model("inputs"));
+        }
+        if !feature.optional.is_empty() {
+            return refused("optional", only_of_model("optional"));
+        }
+    }
+    match (&feature.stream, &feature.list, &feature.model) {
+        (None, None, Some(model)) => {
+            check_slug(&field("model"), model)?;
+            check_score(place, feature)
+        }
+        (Some(_), Some(_), _) => {
+            refused("list", "Give either stream or list, not both.".to_owned())
+        }
+        (_, _, Some(_)) => refused(
+            "model",
+            "Give stream, list or model, and no two of them.".to_owned(),
+        ),
+        (None, None, None) => Err(missing(&field("stream"), "Give stream, list or model.")),
+        (Some(stream), None, None) => {
             check_slug(&field("stream"), stream)?;
             let value = feature.value.as_ref();
             let absent = || {
@@ -265,7 +290,7 @@ fn check_feature(place: &str, feature: &FeatureForm) -> Result<(), ApiError> {
                 ),
             }
         }
-        (None, Some(list)) => {
+        (None, Some(list), None) => {
             check_slug(&field("list"), list)?;
             if feature.value.is_some() {
                 return refused("value", only_of_stream("value"));
@@ -285,6 +310,46 @@ fn check_feature(place: &str, feature: &FeatureForm) -> Result<(), ApiError> {
             }
         }
     }
+}
+
+/// Checks what a model is given but for its expressions. `place` is the feature in the form.
+fn check_score(place: &str, feature: &FeatureForm) -> Result<(), ApiError> {
+    let field = |name: &str| format!("{place}.{name}");
+    let refused = |name: &str, message: String| Err(ApiError::invalid(&field(name), message));
+    let others = [
+        ("key", !feature.key.is_empty()),
+        ("value", feature.value.is_some()),
+        ("at", feature.at.is_some()),
+    ];
+    if let Some((name, _)) = others.iter().find(|(_, is_given)| *is_given) {
+        let message = format!(
+            "{} does not go with model: inputs says what the model is given.",
+            field(name)
+        );
+        return refused(name, message);
+    }
+    if !(1..=INPUTS_MAX).contains(&feature.inputs.len()) {
+        let message = format!(
+            "{} must be 1 to {INPUTS_MAX} expressions, by the names of the model's features.",
+            field("inputs")
+        );
+        return refused("inputs", message);
+    }
+    for name in feature.inputs.keys() {
+        check_text(&field("inputs"), name, INPUT_NAME_BYTES_MAX)?;
+    }
+    for (at, name) in feature.optional.iter().enumerate() {
+        let param = format!("optional[{at}]");
+        if !feature.inputs.contains_key(name) {
+            let message = format!("{}: inputs has no `{name}`.", field(&param));
+            return refused(&param, message);
+        }
+        if feature.optional[..at].contains(name) {
+            let message = format!("{}: `{name}` is named twice.", field(&param));
+            return refused(&param, message);
+        }
+    }
+    Ok(())
 }
 
 /// Checks the slug of another setting.

@@ -12,6 +12,7 @@ use super::rule_set::RuleSetType;
 use super::stream::StreamType;
 use super::subscription::SubscriptionType;
 use super::text_list::ListType;
+use super::tree_model::ModelType;
 use crate::brokers::Brokers;
 use crate::risk::Risk;
 use crate::streaming::Streaming;
@@ -29,6 +30,7 @@ pub fn standard_types(
     let bindings = BindingType::new(reader.clone(), brokers);
     let limits = LimitType::new(reader.clone());
     let lists = ListType::new(reader.clone());
+    let models = ModelType::new(reader.clone(), risk.clone());
     let rule_sets = RuleSetType::new(reader.clone(), risk);
     let streams = StreamType::new(reader.clone(), streaming);
     let subscriptions = SubscriptionType::new(reader, transport);
@@ -39,5 +41,6 @@ pub fn standard_types(
         .with(Arc::new(streams))
         .with(Arc::new(limits))
         .with(Arc::new(lists))
+        .with(Arc::new(models))
         .with(Arc::new(rule_sets))
 }

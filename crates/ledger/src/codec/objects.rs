@@ -8,8 +8,8 @@
 //!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status, reached_payees u8 ·
 //!          [if queued: priority u8 · not_before, expires_at, reply_to u64 (0 = none)] · shares u8 · shares × (account, amount, captured, refunded,
 //!          refunded_with_fee u64 · is_fee u8)
-//!          · flags u8 (1 text, 2 split_base, 4 review, 8 label) · [text] · [split_base: payees × (captured, refunded, refunded_with_fee u64)] ·
-//!          [review: kind, stage, has_hold u8 · [expires_at u64] · assignee_len u8 · assignee] · [label u8]
+//!          · flags u8 (1 text, 2 split_base, 4 review, 8 label, 16 shown_at) · [text] · [split_base: payees × (captured, refunded, refunded_with_fee u64)] ·
+//!          [review: kind, stage, has_hold u8 · [expires_at u64] · assignee_len u8 · assignee] · [label u8] · [shown_at u64]
 //! text     revision, description_at, metadata_at (0 = the record that created the object), changed_at u64
 //! details  object u8 (1 account, 3 owner) · id u64 · text · has_profile u8 · [kind u8 (0 = none) · status, external_len u8 · external_id]
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
@@ -154,6 +154,7 @@ const TEXT: u8 = 1;
 const SPLIT_BASE: u8 = 2;
 const REVIEW: u8 = 4;
 const LABEL: u8 = 8;
+const SHOWN: u8 = 16;
 
 pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
     let amounts = [
@@ -208,7 +209,8 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
     into.u8(flag(payment.text.is_some(), TEXT)
         | flag(payment.split_base.is_some(), SPLIT_BASE)
         | flag(payment.review.is_some(), REVIEW)
-        | flag(payment.label.is_some(), LABEL));
+        | flag(payment.label.is_some(), LABEL)
+        | flag(payment.shown_at.is_some(), SHOWN));
     if let Some(text) = &payment.text {
         put_text_state(text, into);
     }
@@ -223,6 +225,9 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
     }
     if let Some(label) = payment.label {
         into.u8(label as u8);
+    }
+    if let Some(shown_at) = payment.shown_at {
+        into.u64(shown_at);
     }
 }
 
@@ -308,7 +313,7 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         .map(|_| take_share(input))
         .collect::<Result<_, _>>()?;
     let flags = input.u8()?;
-    if flags & !(TEXT | SPLIT_BASE | REVIEW | LABEL) != 0 {
+    if flags & !(TEXT | SPLIT_BASE | REVIEW | LABEL | SHOWN) != 0 {
         return Err(Corrupt("unknown flags"));
     }
     let text = if flags & TEXT != 0 {
@@ -333,6 +338,7 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         created_at,
         effective_at,
         changed_at,
+        shown_at: None,
         queue,
         text,
         review: None,
@@ -353,6 +359,12 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
     }
     if flags & LABEL != 0 {
         payment.label = Some(risk_label(input.u8()?)?);
+    }
+    if flags & SHOWN != 0 {
+        payment.shown_at = Some(input.u64()?);
+    }
+    if payment.shown_at() > payment.changed_at {
+        return Err(Corrupt("a payment that changed after its last change"));
     }
     let review = payment.review.as_ref();
     let waits = review.is_some_and(|review| review.stage.is_open());

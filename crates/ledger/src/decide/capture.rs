@@ -83,7 +83,7 @@ pub(super) fn take(
     }
     after.captured += amount;
     after.held -= released;
-    after.changed_at = ctx.position;
+    after.change(ctx);
     outcome.payment = Some(after);
     Ok(outcome)
 }

@@ -67,7 +67,7 @@ pub(super) fn update(set: &WorkingSet, actor: Actor, update: &Update, ctx: Conte
             refuse_if(!own && !is_platform(actor), Rejection::Forbidden)?;
             let mut payment = payment.clone();
             payment.text = Some(Box::new(after(payment.text.as_deref().copied())));
-            payment.changed_at = ctx.position;
+            payment.change(ctx);
             Ok(Outcome {
                 payment_owners: payment_owners(set, &payment),
                 payment: Some(payment),

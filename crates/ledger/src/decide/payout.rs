@@ -88,7 +88,7 @@ pub(super) fn settle(
     } else {
         PaymentStatus::Failed
     };
-    after.changed_at = ctx.position;
+    after.change(ctx);
     outcome.payment = Some(after);
     Ok(outcome)
 }
@@ -133,7 +133,7 @@ pub(super) fn give_back(
     let mut after = payout.clone();
     after.shares[0].refunded += amount;
     after.refunded += amount;
-    after.changed_at = ctx.position;
+    after.change(ctx);
     outcome.payout = Some(Box::new(after));
     Ok(outcome)
 }
@@ -179,6 +179,7 @@ fn returned(
             .effective_at
             .unwrap_or(Date::from_timestamp(ctx.timestamp)),
         changed_at: ctx.position,
+        shown_at: None,
         queue: None,
         text: None,
         review: None,

@@ -80,7 +80,7 @@ fn after(payment: &Payment, refund: &Refund, amount: u64, parts: &[u64], ctx: Co
         after.begin_divisions(DivisionStep::Refund);
     }
     after.status = standing(&after);
-    after.changed_at = ctx.position;
+    after.change(ctx);
     after
 }
 

@@ -65,7 +65,7 @@ fn release(
     } else {
         standing(&after)
     };
-    after.changed_at = ctx.position;
+    after.change(ctx);
     outcome.payment = Some(after);
     Ok(outcome)
 }

@@ -53,7 +53,7 @@ fn keep_holding(set: &WorkingSet, payment: &Payment, ctx: Context) -> Decision {
         outcome.legs.push(leg(account, 0, account.held));
     }
     let mut after = payment.clone();
-    after.changed_at = ctx.position;
+    after.change(ctx);
     outcome.payment = Some(after);
     Ok(outcome)
 }
@@ -70,7 +70,8 @@ pub(super) fn investigate(
     refuse_if(!is_platform(actor), Rejection::Forbidden)?;
     let mut after = payment.clone();
     let is_about_review = investigate.investigating.is_some() || investigate.assignee.is_some();
-    if is_about_review || investigate.label.is_none() {
+    let is_note = !is_about_review && investigate.label.is_none();
+    if is_about_review || is_note && payment.label.is_none() {
         let review =
             open_review(payment).or(payment.review.as_deref().filter(|_| !is_about_review));
         let mut review = review.ok_or(Rejection::PaymentNotInReview)?.clone();
@@ -86,6 +87,7 @@ pub(super) fn investigate(
         after.review = Some(Box::new(review));
     }
     after.label = investigate.label.or(payment.label);
+    after.shown_at = Some(payment.shown_at());
     after.changed_at = ctx.position;
     Ok(Outcome {
         payment: Some(after),

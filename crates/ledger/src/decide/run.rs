@@ -83,7 +83,7 @@ pub(super) fn run(
     outcome.reply_to = terms.reply_to;
     let mut after = payment.clone();
     after.queue = None;
-    after.changed_at = ctx.position;
+    after.change(ctx);
     after.reached_payees = against.is_none();
     after.status = match against {
         Some(_) => PaymentStatus::Failed,

@@ -305,17 +305,23 @@ fn what_people_find_out_is_the_platform_s_alone() {
     let plain = world.pay(plain_pay(a, b, 1));
     let body = |found| Body::Investigate(Box::new(found));
     let label = Some(RiskLabel::Fraud);
+    let refused = world
+        .submit(Actor::SYSTEM, body(note(plain, None)))
+        .rejection;
+    assert_eq!(refused, Some(Rejection::PaymentNotInReview));
     let refused = world.submit(by(world.owner_of(a)), body(note(plain, label)));
     assert_eq!(refused.rejection, Some(Rejection::Forbidden));
     let labelled = world.must(body(note(plain, label)));
     assert_eq!(event_of(&world), "payment.labelled");
     assert!(labelled.legs.is_empty());
+    world.must(body(note(plain, None)));
+    assert_eq!(
+        world.payment(plain).shown_at(),
+        plain.0,
+        "its owners see nothing"
+    );
     let told = audience(&command(Actor::SYSTEM, body(note(plain, label))), &labelled);
     assert!(told.is_empty(), "no owner is told");
-    let refused = world
-        .submit(Actor::SYSTEM, body(note(plain, None)))
-        .rejection;
-    assert_eq!(refused, Some(Rejection::PaymentNotInReview));
     let id = hold(&mut world, ReviewKind::Review, plain_pay(a, b, 60));
     world.must(body(Investigate {
         investigating: Some(true),

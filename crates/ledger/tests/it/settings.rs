@@ -196,12 +196,12 @@ fn settings_of_unknown_kinds_are_kept_and_refused() {
     );
     assert_eq!(outcome.rejection, Some(Rejection::SettingKindUnknown));
     assert_eq!(event_type(&last(&world)), "setting.refused");
-    assert_eq!(world.set.count_settings_of_kind(SettingKind(999)), 2_560);
+    assert_eq!(world.set.count_settings_of_kind(SettingKind(999)), 4_640);
     assert_eq!(
         world
             .set
             .count_settings(OwnerId::PLATFORM, SettingKind(999)),
-        2_560
+        4_640
     );
 }
 

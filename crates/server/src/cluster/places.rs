@@ -14,7 +14,7 @@ pub(crate) enum Place {
 }
 
 /// Reads of REST that any node answers from its view, by their routes.
-const VIEW_READS: [&str; 38] = [
+const VIEW_READS: [&str; 40] = [
     "/v1/accounts",
     "/v1/accounts/{id}",
     "/v1/accounts/{id}/balance",
@@ -37,6 +37,8 @@ const VIEW_READS: [&str; 38] = [
     "/v1/limits/{id}",
     "/v1/lists",
     "/v1/lists/{id}",
+    "/v1/models",
+    "/v1/models/{id}",
     "/v1/owners",
     "/v1/owners/{name}",
     "/v1/payments",

@@ -57,14 +57,25 @@ pub(crate) async fn create<T: DefinedType + 'static>(
 ) -> Result<Response, ErrorResponse> {
     let (object, replayed) = app
         .blocking_within(move |shared| {
+            let form = defined::fields(&form);
             let asked = PutRequest {
                 actor: caller.actor,
                 key,
                 request: defined::digest_of_create(&kind, &form)?,
                 names_revision: true,
             };
-            let derive = || defined::create(&kind, &caller, &form);
-            answer_put(shared, &kind, &put_setting(&shared.engine, &asked, derive)?)
+            let engine = &shared.engine;
+            let derive = || {
+                let revision = defined::create(&kind, &caller, &form)?;
+                kind.put_parts(engine, caller.actor, &form)?;
+                Ok(revision)
+            };
+            let mut put = || put_setting(engine, &asked, derive);
+            answer_put(
+                shared,
+                &kind,
+                &kind.with_parts(engine, caller.actor, &mut put)?,
+            )
         })
         .await?;
     Ok(mark_replayed(json(201, &object), replayed))
@@ -88,8 +99,18 @@ pub(crate) async fn change<T: DefinedType + 'static>(
                 request: change.digest(&kind, id)?,
                 names_revision: change.revision().is_some(),
             };
-            let derive = || change.apply(&kind, &caller, id);
-            answer_put(shared, &kind, &put_setting(&shared.engine, &asked, derive)?)
+            let engine = &shared.engine;
+            let derive = || {
+                let revision = change.apply(&kind, &caller, id)?;
+                kind.put_parts(engine, caller.actor, change.fields())?;
+                Ok(revision)
+            };
+            let mut put = || put_setting(engine, &asked, derive);
+            answer_put(
+                shared,
+                &kind,
+                &kind.with_parts(engine, caller.actor, &mut put)?,
+            )
         })
         .await?;
     Ok(mark_replayed(json(200, &object), replayed))
@@ -179,7 +200,11 @@ pub(crate) async fn delete<T: DefinedType + 'static>(
             let reader = &shared.reader;
             let command = delete_command(caller.actor, key, number, kind.kind(), replaces);
             let settled = match kind.visible(&caller, Some(number)) {
-                Ok(_) => submit(&shared.engine, command)?,
+                Ok(_) => {
+                    let (engine, actor) = (&shared.engine, caller.actor);
+                    let mut delete = || submit(engine, command.clone());
+                    kind.with_parts(engine, actor, &mut delete)?
+                }
                 Err(error) => {
                     let (owner, digest) = (caller.actor.owner, command.digest());
                     Settled {

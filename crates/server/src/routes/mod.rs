@@ -19,6 +19,7 @@ pub(crate) mod health;
 pub(crate) mod journal;
 pub(crate) mod limits;
 pub(crate) mod lists;
+pub(crate) mod models;
 pub(crate) mod owners;
 pub(crate) mod pages;
 pub(crate) mod payments;

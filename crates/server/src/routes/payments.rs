@@ -170,6 +170,7 @@ pub(crate) async fn get(
         .map_err(read_error)?
         .ok_or_else(not_found)?;
     let found = payment(&app.shared.reader, &now, &asked)?;
+    let found = found.with_challenge(app.shared.reader.ids(), &now, caller.actor.owner);
     expand.answer(&app, caller, OF_PAYMENT, found).await
 }
 

@@ -76,10 +76,15 @@ fn settings(
     caller: &Caller,
     query: &SettingsQuery,
 ) -> Result<Vec<Setting>, ApiError> {
+    // Parts are no settings that anybody made.
+    let is_shown = |kind: &SettingKind| *kind != SettingKind::MODEL_PART;
     let kinds: Vec<SettingKind> = match &query.kind {
-        None => SETTING_KINDS.iter().map(|rules| rules.kind).collect(),
+        None => {
+            let kinds = SETTING_KINDS.iter().map(|rules| rules.kind);
+            kinds.filter(is_shown).collect()
+        }
         Some(name) => {
-            let kind = SettingKind::from_name(name);
+            let kind = SettingKind::from_name(name).filter(is_shown);
             let unknown = || ApiError::invalid("kind", "There is no such kind of setting.");
             vec![kind.ok_or_else(unknown)?]
         }

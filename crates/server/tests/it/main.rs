@@ -32,6 +32,7 @@ mod leading;
 mod limits;
 mod lists;
 mod metrics;
+mod models;
 mod oracles;
 mod owners;
 mod payees;

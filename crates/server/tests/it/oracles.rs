@@ -650,7 +650,7 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     None => parameter,
                 };
                 let name = parameter["name"].as_str().expect("a name");
-                // API keys, binders, bindings, cases, limits, lists, rule sets, blocks, streams and the trial balance are the platform's; owners are named
+                // API keys, binders, bindings, cases, limits, lists, models, rule sets, blocks, streams and the trial balance are the platform's; owners are named
                 // by their names, which `owners` and `timelines` try.
                 let other = [
                     "/v1/api_keys",
@@ -664,6 +664,7 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     "/v1/cases",
                     "/v1/limits",
                     "/v1/lists",
+                    "/v1/models",
                     "/v1/rule_sets",
                     "/v1/security/blocks",
                     "/v1/streams",

@@ -116,6 +116,25 @@ fn the_payer_confirms_a_challenge_by_whoever_asked_for_the_payment() {
     let s = Scene::new(ReviewKind::Challenge);
     let (first, second) = (s.held(100), s.held(50));
     let confirm = |payment: &Value| json!({"challenge": payment["challenge"]});
+    let path = format!("/v1/payments/{}", id(&first));
+    let shown = |key: &str| {
+        s.server
+            .get_as(key, &path)
+            .expect(200)
+            .get("challenge")
+            .cloned()
+    };
+    assert_eq!(shown(&s.anns).as_ref(), Some(&first["challenge"]));
+    assert_eq!(
+        shown(&s.server.platform).as_ref(),
+        Some(&first["challenge"])
+    );
+    assert_eq!(shown(&s.shops), None, "it is for who asked");
+    let events = s
+        .server
+        .get_as(&s.shops, "/v1/events?limit=100")
+        .expect(200);
+    assert!(!events.to_string().contains("chal_"));
     let other = s.approve(&s.anns, &first, &confirm(&second)).expect(400);
     assert_eq!(other["error"]["param"], "challenge");
     s.approve(&s.anns, &first, &json!({})).expect(403);
@@ -220,6 +239,15 @@ fn cases_are_worked_on_and_payments_labelled_and_only_the_platform_sees_it() {
     s.note(&plain, &json!({"label": "genuine"})).expect(200);
     assert_eq!(s.case(&plain)["label"], "genuine");
     assert_eq!(s.case(&plain)["state"], Value::Null);
+    s.note(&plain, &json!({"note": "A refund."})).expect(200);
+    let seen = s
+        .server
+        .get(&format!("/v1/payments/{}", id(&plain)))
+        .expect(200);
+    assert_eq!(
+        seen["last_event"], plain["last_event"],
+        "no owner learns of it"
+    );
     s.note(&plain, &json!({})).expect(400);
     s.note(&plain, &json!({"state": "closed"})).expect(400);
 

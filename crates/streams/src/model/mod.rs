@@ -54,6 +54,15 @@ pub struct Model {
     sum: Sum,
 }
 
+/// The library that trained a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// XGBoost's JSON.
+    Xgboost,
+    /// LightGBM's text.
+    Lightgbm,
+}
+
 /// How the values of leaves become a margin.
 #[derive(Debug, Clone, Copy)]
 enum Sum {
@@ -100,6 +109,15 @@ impl Model {
         Err(unknown_format(
             "the content is neither a JSON object nor text that begins with the line `tree`",
         ))
+    }
+
+    /// Returns the format of the file.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self.sum {
+            Sum::Single(_) => Format::Xgboost,
+            Sum::Double(_) => Format::Lightgbm,
+        }
     }
 
     /// Returns the names of the features, in the order in which [`Model::score`] takes their values.

@@ -124,7 +124,8 @@ impl Model {
         let open = payment.status == PaymentStatus::InReview;
         let of_review = found.investigating.is_some() || found.assignee.is_some();
         let only_note = !of_review && found.label.is_none();
-        let missing = of_review && !open || only_note && payment.risk.review.is_none();
+        let is_case = payment.risk.review.is_some() || payment.risk.label.is_some();
+        let missing = of_review && !open || only_note && !is_case;
         vec![
             (actor != PLATFORM, Rejection::Forbidden),
             (missing, Rejection::PaymentNotInReview),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::streams::wait_for_figures;
-use crate::support::{Server, json_for, text};
+use crate::support::{Server, json_for, run_for, text};
 
 struct Scene {
     server: Server,
@@ -345,4 +345,89 @@ fn a_report_that_would_be_too_long_is_shortened() {
     assert_eq!(report["is_shortened"], true, "{report}");
     assert_eq!(report["rule_sets"][3]["score"], 8, "{report}");
     assert!(scene.server.stop().success());
+}
+
+/// A tree by hand over `amount` and `payments`.
+const MODEL: &str = include_str!("../../../../examples/models/large.json");
+
+#[test]
+fn scores_are_computed_again_by_the_models_of_then_also_by_deleted_ones() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let data = folder.path().join("data");
+    let mut scene = Scene::new(Server::start(&data));
+    let stream = scene.make("/v1/streams", "velocity", &velocity());
+    let file = folder.path().join("risk.toml");
+    let rules = r#"
+        managed_by = "risk"
+        [[rule_set]]
+        slug = "scored"
+        state = "active"
+        where = 'kind == "pay"'
+        rules = [{name = "fraud", when = "fraud > 800", effect = "block"}]
+        [rule_set.features]
+        payments = {stream = "velocity", value = "payments", key = ["payer"]}
+        fraud = {model = "large", inputs = {amount = "amount", payments = "payments"}}
+        [[model]]
+        slug = "large"
+        file = "large.json"
+    "#;
+    std::fs::write(&file, rules).expect("writes");
+    let apply = |scene: &Scene, model: &str| {
+        std::fs::write(folder.path().join("large.json"), model).expect("writes");
+        let url = scene.server.url();
+        let key = scene.server.key_file();
+        let done = run_for(
+            0,
+            &[
+                "apply",
+                text(&file),
+                "--server",
+                &url,
+                "--api-key-file",
+                key,
+            ],
+        );
+        assert!(done.contains("done:"), "{done}");
+    };
+    apply(&scene, MODEL);
+    let pay = |scene: &Scene, key: &str, amount: u64| {
+        settle(scene, &stream);
+        scene.pay(key, 0, amount)
+    };
+    for number in 0..3 {
+        assert_eq!(pay(&scene, &format!("large-{number}"), 10_000), "ok");
+    }
+    assert_eq!(pay(&scene, "fourth", 10_000), "payment_blocked");
+    assert_eq!(pay(&scene, "small", 9_999), "ok");
+    // A tree that scores 119 where the first one scored 953.
+    apply(&scene, &MODEL.replace("0.5, 3]", "0.5, -2]"));
+    assert_eq!(pay(&scene, "by-the-second", 10_000), "ok");
+    scene.server.kill();
+    scene.server = Server::start(&data);
+    assert_eq!(pay(&scene, "after-the-kill", 10_000), "ok");
+    let asked = json!({"rule_set": {
+        "slug": "again",
+        "features": {"fraud": {"model": "large", "inputs": {"amount": "amount", "payments": "1"}}},
+        "rules": [{"name": "some", "when": "fraud > 600", "effect": "block"}],
+    }});
+    let tested = scene
+        .server
+        .post("/v1/risk/backtests", "backtest", &asked)
+        .ok();
+    assert_eq!(
+        (&tested["assessed"], &tested["blocked"]),
+        (&json!(7), &json!(6)),
+        "{tested}"
+    );
+    let models = scene.server.get("/v1/models");
+    let id = text_of(&models["data"][0]["id"]);
+    let path = format!("/v1/models/{id}");
+    let deleted = scene.server.request("DELETE", &path, None, None);
+    deleted.expect("answers").ok();
+    assert_eq!(pay(&scene, "without-a-model", 10_000), "ok");
+    assert!(scene.server.stop().success());
+    let verified = json_for(0, &["risk", "verify", "--data", text(&data), "--json"]);
+    assert_eq!(verified["same"], 8, "{verified}");
+    assert_eq!(verified["different"], 0, "{verified}");
+    assert_eq!(verified["not_comparable"], 0, "{verified}");
 }

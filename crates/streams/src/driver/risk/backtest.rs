@@ -18,6 +18,7 @@ use super::payment::{PAYMENT_FIELDS_LEN, PaymentFields};
 use super::ready::{ReadySet, Source, fraud_condition};
 use super::replay::{Replay, Replayed, Seen, StreamVersion, first_position};
 use super::report::Report;
+use super::score::{Models, RecentModels, add_scores, read_models};
 use crate::driver::definition::refused;
 use crate::driver::runner::Runner;
 use crate::expression::{Expression, FieldId, Fields, Scalar, Value};
@@ -29,7 +30,11 @@ const EXAMPLES_MAX: usize = 20;
 const REVISIONS_MAX: usize = 1_000;
 
 /// Runs a rule set over the newest records.
-pub(super) fn run(reader: &Reader, asked: &BacktestTerms) -> Result<Backtest, ApiError> {
+pub(super) fn run(
+    reader: &Reader,
+    asked: &BacktestTerms,
+    recent: &RecentModels,
+) -> Result<Backtest, ApiError> {
     let set = ReadySet::new(SettingId(0), 0, String::new(), &asked.rule_set);
     let set = set.map_err(|error| refused(&error))?;
     let fraud = asked.fraud.as_ref();
@@ -60,6 +65,7 @@ pub(super) fn run(reader: &Reader, asked: &BacktestTerms) -> Result<Backtest, Ap
         streams.insert(slug, version);
     }
     let lists = read_lists(reader, &Book::default());
+    let models = read_models(reader, &Models::default(), recent, set.models());
     let mut found = Found {
         backtest: Backtest {
             object: "backtest",
@@ -78,6 +84,7 @@ pub(super) fn run(reader: &Reader, asked: &BacktestTerms) -> Result<Backtest, Ap
             ..Backtest::default()
         },
         set: &set,
+        models: models.ready,
         fraud: fraud.as_ref(),
         reader,
     };
@@ -129,6 +136,7 @@ impl<L: Fn() -> Option<RiskLabel>> Fields for FraudFields<'_, L> {
 struct Found<'a> {
     backtest: Backtest,
     set: &'a ReadySet,
+    models: Models,
     fraud: Option<&'a Expression>,
     reader: &'a Reader,
 }
@@ -140,7 +148,8 @@ impl Found<'_> {
             return;
         }
         let backtest = &mut self.backtest;
-        let values = Questions::new(self.set, &payment, seen.at_ms).look(known);
+        let mut values = Questions::new(self.set, &payment, seen.at_ms).look(known);
+        add_scores(self.set, &payment, &mut values, &self.models);
         let finding = assess(self.set, &payment, &values);
         let is_stopped = finding.effect > Effect::Allow;
         let is_blocked = finding.effect == Effect::Block;

@@ -8,6 +8,7 @@ use tributary_engine::Reader;
 use tributary_ledger::{Setting, SettingId, SettingKind};
 
 use super::ready::{ReadySet, Source};
+use super::score::{KnownModels, RecentModels, read_models};
 use crate::driver::slot::{Slot, Slots};
 
 /// What is in force at a moment.
@@ -20,6 +21,8 @@ pub(super) struct Book {
     /// Why other rule sets in shadow or active can't be applied.
     pub(super) broken: BTreeMap<SettingId, String>,
     lists: BTreeMap<String, Arc<List>>,
+    /// Models that the rule sets look at.
+    pub(super) models: KnownModels,
     streams: BTreeMap<String, SettingId>,
     /// Streams that the rule sets look at, in the order in which the thread of the streams locks them.
     used: Vec<UsedStream>,
@@ -82,13 +85,32 @@ impl Book {
                 let id = reader.ids().encode_setting(SettingKind::LIST, list.id);
                 Some((slug.clone(), (id, list.revision)))
             }
-            Source::Stream { .. } => None,
+            Source::Stream { .. } | Source::Model { .. } => None,
         });
         used.collect()
     }
 
+    /// Ids, revisions and hashes of the models that rule sets look at.
+    pub(super) fn used_models(
+        &self,
+        reader: &Reader,
+        sets: &[&Arc<ReadySet>],
+    ) -> BTreeMap<String, (String, u64, String)> {
+        let slugs = sets.iter().flat_map(|set| set.models());
+        let used = slugs.filter_map(|slug| {
+            let model = self.models.ready.get(slug)?;
+            Some((slug.to_owned(), model.told(reader)))
+        });
+        used.collect()
+    }
+
+    /// Whether a setting changed between the reading of a model and that of its parts.
+    fn is_torn(&self, reader: &Reader) -> bool {
+        !self.models.broken.is_empty() && reader.settings_changed_at() != self.as_of
+    }
+
     /// Makes what is in force now. What did not change is kept, with what it counted.
-    fn make(reader: &Reader, before: &Book) -> Book {
+    fn make(reader: &Reader, before: &Book, recent: &RecentModels) -> Book {
         // Taken before the settings are read: what changes meanwhile is read again.
         let mut book = Book {
             as_of: reader.settings_changed_at(),
@@ -121,10 +143,12 @@ impl Book {
             return book;
         }
         book.lists = read_lists(reader, before);
+        let slugs = book.sets.iter().flat_map(|set| set.models());
+        book.models = read_models(reader, &before.models.ready, recent, slugs);
         let features = book.sets.iter().flat_map(|set| &set.features);
         let slugs = features.filter_map(|feature| match &feature.source {
             Source::Stream { slug, .. } => Some((book.stream(slug)?, slug)),
-            Source::List { .. } => None,
+            Source::List { .. } | Source::Model { .. } => None,
         });
         let by_id: BTreeMap<SettingId, &String> = slugs.collect();
         let used = by_id.into_iter().map(|(id, slug)| UsedStream {
@@ -178,7 +202,11 @@ pub(super) fn read_list(setting: &Setting) -> Option<List> {
 
 /// The book, made anew when a setting changed.
 #[derive(Default)]
-pub(super) struct Books(RwLock<Option<Arc<Book>>>);
+pub(super) struct Books {
+    current: RwLock<Option<Arc<Book>>>,
+    /// Models that were read lately.
+    pub(super) recent: RecentModels,
+}
 
 impl Books {
     /// What is in force now: every setting whose record is published is in it.
@@ -186,7 +214,7 @@ impl Books {
         let changed_at = reader.settings_changed_at();
         let is_current = |book: &&Arc<Book>| book.as_of == changed_at;
         let known = || {
-            self.0
+            self.current
                 .read()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
         };
@@ -194,14 +222,24 @@ impl Books {
             return book.clone();
         }
         let mut book = self
-            .0
+            .current
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         // Another thread may have made it meanwhile.
         let changed_at = reader.settings_changed_at();
         let made = match book.take() {
             Some(book) if book.as_of == changed_at => book,
-            before => Arc::new(Book::make(reader, &before.unwrap_or_default())),
+            before => {
+                let before = before.unwrap_or_default();
+                let mut made = Book::make(reader, &before, &self.recent);
+                while made.is_torn(reader) {
+                    made = Book::make(reader, &before, &self.recent);
+                }
+                for (model, why) in &made.models.broken {
+                    tracing::error!(model, why, "a model can't score payments");
+                }
+                Arc::new(made)
+            }
         };
         book.insert(made).clone()
     }

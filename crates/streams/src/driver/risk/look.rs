@@ -64,7 +64,7 @@ impl<'p> Questions<'p> {
         }
     }
 
-    /// Looks the features up.
+    /// Looks the features up, but for scores of models.
     pub(super) fn look(&self, known: &dyn Known) -> FeatureValues {
         let features = &self.set.features;
         let mut figures: Vec<Option<Vec<Option<OwnedScalar>>>> = Vec::new();
@@ -86,6 +86,7 @@ impl<'p> Questions<'p> {
                     };
                     return listed.map(Scalar::Bool);
                 }
+                Source::Model { .. } => return None,
             };
             let runner = known.runner(slug)?;
             let place = place_of(runner, feature, value).ok()?;

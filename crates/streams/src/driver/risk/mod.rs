@@ -2,11 +2,13 @@
 
 mod backtest;
 mod book;
+mod inputs;
 mod look;
 mod payment;
 mod ready;
 mod replay;
 mod report;
+mod score;
 mod verify;
 
 use std::borrow::Cow;
@@ -15,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tributary_api::error::ApiError;
 use tributary_api::risk::{
-    Backtest, BacktestTerms, Risk, RuleSetFigures, RuleSetState, RuleSetTerms, Verified,
+    Backtest, BacktestTerms, ModelFacts, ModelTerms, Risk, RuleSetFigures, RuleSetState,
+    RuleSetTerms, Verified, model_hash,
 };
 use tributary_engine::{Failure, Judge, Reader, lock};
 use tributary_ledger::{
@@ -23,15 +26,18 @@ use tributary_ledger::{
 };
 
 use self::book::{Book, Books, UsedStream};
+use self::inputs::check_fit;
 use self::look::{FeatureValues, Known, Questions, assess, place_of};
 use self::payment::{NS_PER_MS, PaymentFields};
 use self::ready::{Feature, ReadySet, Source};
 use self::replay::as_it_runs;
 use self::report::{Report, SetReport, named};
+use self::score::{add_scores, facts_of, find_model, read_models};
 use super::definition::refused;
 use super::fields::{EventFields, OwnerNames};
 use super::runner::Runner;
 use super::slot::{Slot, Slots};
+use crate::model::Model;
 use crate::risk::Effect;
 use crate::stream::Expected;
 
@@ -94,7 +100,40 @@ impl Risk for Rules {
                 return Err(ApiError::invalid(&field, format!("{field}: {problem}.")));
             }
         }
+        if terms.state.is_at_work() {
+            // Read now, so that the payment after this does not wait for it.
+            read_models(
+                &self.reader,
+                &book.models.ready,
+                &self.books.recent,
+                ready.models(),
+            );
+        }
         Ok(())
+    }
+
+    fn read_model(&self, slug: &str, file: &[u8]) -> Result<ModelFacts, ApiError> {
+        let refused = |why: String| Err(ApiError::invalid("file", format!("file: {why}.")));
+        let model = match Model::read(file) {
+            Ok(model) => self.books.recent.keep(model_hash(file), model),
+            Err(error) => return refused(error.to_string()),
+        };
+        let book = self.books.current(&self.reader);
+        for set in &book.sets {
+            for feature in &set.features {
+                if let Source::Model { slug: used, inputs } = &feature.source
+                    && used == slug
+                    && let Err(problem) = check_fit(slug, model.features(), inputs)
+                {
+                    let (set, name) = (&set.name, &feature.name);
+                    return refused(format!(
+                        "the rule set {set} is at work and does not fit: features.{name}: {problem}; make a model with another slug, and a \
+                         feature for it, or change the rule set first"
+                    ));
+                }
+            }
+        }
+        Ok(facts_of(&model))
     }
 
     fn figures(&self, rule_set: SettingId) -> Option<RuleSetFigures> {
@@ -115,7 +154,7 @@ impl Risk for Rules {
     }
 
     fn backtest(&self, asked: &BacktestTerms) -> Result<Backtest, ApiError> {
-        backtest::run(&self.reader, asked)
+        backtest::run(&self.reader, asked, &self.books.recent)
     }
 }
 
@@ -178,10 +217,18 @@ impl Rules {
         repeated
     }
 
-    /// Checks that a feature fits the stream that it names, if there is one with this slug now.
+    /// Checks that a feature fits the stream or the model that it names, if there is one with this slug now.
     fn check_feature(&self, book: &Book, feature: &Feature) -> Result<(), String> {
-        let Source::Stream { slug, value } = &feature.source else {
-            return Ok(());
+        let (slug, value) = match &feature.source {
+            Source::Stream { slug, value } => (slug, value),
+            Source::List { .. } => return Ok(()),
+            Source::Model { slug, inputs } => {
+                let terms = find_model(&self.reader, slug);
+                let terms = terms.and_then(|model| ModelTerms::from_setting(&model).ok());
+                return terms.map_or(Ok(()), |terms| {
+                    check_fit(slug, &terms.facts.features, inputs)
+                });
+            }
         };
         let Some(slot) = book.stream(slug).and_then(|id| self.slots.get(id)) else {
             return Ok(());
@@ -197,6 +244,13 @@ impl Rules {
             Source::List { slug } => {
                 let is_there = book.is_listed(slug, "", 0).is_some();
                 return (!is_there).then(|| format!("there is no list `{slug}`"));
+            }
+            Source::Model { slug, inputs } => {
+                return match (book.models.ready.get(slug), book.models.broken.get(slug)) {
+                    (Some(model), _) => check_fit(slug, model.features(), inputs).err(),
+                    (None, Some(why)) => Some(format!("the model `{slug}` can't score: {why}")),
+                    (None, None) => Some(format!("there is no model `{slug}`")),
+                };
             }
             Source::Stream { slug, value } => (slug, value),
         };
@@ -250,10 +304,13 @@ impl Request<'_> {
             book: self.book,
             earlier: &self.earlier,
         };
-        let all_values: Vec<FeatureValues> = questions.iter().map(|one| one.look(&live)).collect();
+        let mut all_values: Vec<FeatureValues> =
+            questions.iter().map(|one| one.look(&live)).collect();
         let (as_of, streams) = (standing.as_of, standing.versions());
-        if !self.is_single {
-            self.standing = Some(standing);
+        // The streams go on while a single payment is scored and assessed.
+        self.standing = Some(standing).filter(|_| !self.is_single);
+        for (set, values) in sets.iter().zip(&mut all_values) {
+            add_scores(set, payment, values, &self.book.models.ready);
         }
         let reader = &self.rules.reader;
         let mut effect = Effect::Allow;
@@ -283,6 +340,7 @@ impl Request<'_> {
             rule_sets: reports,
             streams,
             lists: self.book.used_lists(reader, &sets),
+            models: self.book.used_models(reader, &sets),
         };
         let report = report.into_bytes();
         let review = |kind| {

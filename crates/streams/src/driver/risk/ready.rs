@@ -10,6 +10,7 @@ use tributary_api::risk::{
 use tributary_engine::Reader;
 use tributary_ledger::{Setting, SettingId};
 
+use super::inputs::{Input, read_inputs};
 use super::payment::{PaymentFields, payment_fields};
 use crate::expression::{Expression, Schema, Type};
 use crate::risk::{Effect, Finding, OnError, Rule, RuleSet};
@@ -29,6 +30,7 @@ pub(super) struct ReadySet {
     pub(super) state: RuleSetState,
     /// Which payments are assessed.
     pub(super) filter: Option<Expression>,
+    /// Those that are scores of models come last: they are computed from the others.
     pub(super) features: Vec<Feature>,
     pub(super) rules: RuleSet,
     review_seconds: u32,
@@ -75,6 +77,8 @@ pub(super) enum Source {
     Stream { slug: String, value: String },
     /// Whether a list has the text of the key.
     List { slug: String },
+    /// The score of a model for these inputs, which are ordered by name.
+    Model { slug: String, inputs: Vec<Input> },
 }
 
 #[derive(Debug, Default)]
@@ -122,9 +126,12 @@ impl ReadySet {
         let filter = filter
             .map(|text| condition("where", text, &of_payment))
             .transpose()?;
-        let features = terms.features.iter();
-        let mut features: Vec<Feature> = features
-            .map(|(name, form)| feature(name, form, &of_payment))
+        let for_models = schema_of_models(terms)?;
+        let mut features: Vec<Feature> = in_order(terms)
+            .map(|(name, form)| match form.model {
+                Some(_) => score(name, form, &for_models),
+                None => feature(name, form, &of_payment),
+            })
             .collect::<Result<_, _>>()?;
         for at in 0..features.len() {
             let mut earlier = features[..at].iter();
@@ -178,6 +185,16 @@ impl ReadySet {
                 },
             },
         })
+    }
+
+    /// Slugs of the models whose scores are features.
+    pub(super) fn models(&self) -> impl Iterator<Item = &str> {
+        self.features
+            .iter()
+            .filter_map(|feature| match &feature.source {
+                Source::Model { slug, .. } => Some(slug.as_str()),
+                Source::Stream { .. } | Source::List { .. } => None,
+            })
     }
 
     /// Whether a payment is assessed by this set. A condition without a value is never silently false.
@@ -253,6 +270,27 @@ fn schema_of_payments() -> Result<Schema, DefinitionError> {
     schema(payment_fields().collect())
 }
 
+/// The features of a rule set in the order in which they are computed.
+fn in_order(terms: &RuleSetTerms) -> impl Iterator<Item = (&String, &FeatureForm)> {
+    let is_score = |form: &FeatureForm| form.model.is_some();
+    let others = terms
+        .features
+        .iter()
+        .filter(move |(_, form)| !is_score(form));
+    others.chain(
+        terms
+            .features
+            .iter()
+            .filter(move |(_, form)| is_score(form)),
+    )
+}
+
+/// What models are given: the payment, and the features that are no scores.
+fn schema_of_models(terms: &RuleSetTerms) -> Result<Schema, DefinitionError> {
+    let inputs = in_order(terms).filter(|(_, form)| form.model.is_none());
+    schema(fields_over(inputs).collect())
+}
+
 fn schema_of_rules(terms: &RuleSetTerms) -> Result<Schema, DefinitionError> {
     schema(fields_of_rules(terms)?.collect())
 }
@@ -268,14 +306,21 @@ fn fields_of_rules(
             "choose another name",
         ));
     }
-    let features = terms.features.iter().map(|(name, form)| {
+    Ok(fields_over(in_order(terms)))
+}
+
+/// The fields of a payment, and those of these features.
+fn fields_over<'t>(
+    features: impl Iterator<Item = (&'t String, &'t FeatureForm)>,
+) -> impl Iterator<Item = (String, Type)> {
+    let features = features.map(|(name, form)| {
         let kind = match form.list {
             Some(_) => Type::Bool,
             None => Type::Int,
         };
         (name.clone(), kind)
     });
-    Ok(payment_fields().chain(features))
+    payment_fields().chain(features)
 }
 
 fn schema(fields: Vec<(String, Type)>) -> Result<Schema, DefinitionError> {
@@ -335,6 +380,20 @@ fn feature(name: &str, form: &FeatureForm, schema: &Schema) -> Result<Feature, D
         source,
         key,
         at,
+        same_as: None,
+    })
+}
+
+fn score(name: &str, form: &FeatureForm, schema: &Schema) -> Result<Feature, DefinitionError> {
+    let place = format!("features.{name}");
+    Ok(Feature {
+        name: name.to_owned(),
+        source: Source::Model {
+            slug: form.model.clone().unwrap_or_default(),
+            inputs: read_inputs(&place, form, schema)?,
+        },
+        key: Vec::new(),
+        at: None,
         same_as: None,
     })
 }

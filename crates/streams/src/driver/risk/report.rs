@@ -40,6 +40,9 @@ pub(super) struct Report<'a> {
     pub(super) streams: BTreeMap<String, (String, u64)>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) lists: BTreeMap<String, (String, u64)>,
+    /// Models that scored: by slug the id, the revision, and the beginning of the hash of the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) models: BTreeMap<String, (String, u64, String)>,
 }
 
 /// What one rule set found.
@@ -73,6 +76,7 @@ impl Report<'_> {
         self.is_shortened = true;
         self.streams.clear();
         self.lists.clear();
+        self.models.clear();
         for set in &mut self.rule_sets {
             set.features.clear();
             set.fired.truncate(NAMES_SHORT);

@@ -1,12 +1,13 @@
 //! Whether what is recorded of assessments can be found again from the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tributary_api::risk::Verified;
 use tributary_api::streaming::StreamTerms;
 use tributary_engine::{Failure, Reader, Start, parse_record};
-use tributary_ledger::{Setting, SettingId};
+use tributary_ledger::codec::Operation;
+use tributary_ledger::{Setting, SettingId, SettingKind};
 
 use super::book::{List, read_list};
 use super::look::{Questions, assess};
@@ -14,6 +15,7 @@ use super::payment::PaymentFields;
 use super::ready::ReadySet;
 use super::replay::{Replay, Replayed, Seen, StreamVersion, first_position};
 use super::report::{Report, SetReport};
+use super::score::{Models, ReadyModel, RecentModels, add_scores};
 use crate::driver::feed::with_frame;
 use crate::driver::runner::Runner;
 
@@ -31,6 +33,15 @@ struct Named {
     streams: BTreeMap<Revision, Option<Runner>>,
     lists: BTreeMap<Revision, Option<Arc<List>>>,
     sets: BTreeMap<Revision, Option<ReadySet>>,
+    models: BTreeMap<Revision, Option<Arc<ReadyModel>>>,
+}
+
+/// Positions of the records that put models and their parts, of deleted ones too.
+#[derive(Default)]
+struct Written {
+    models: BTreeMap<Revision, u64>,
+    /// By slug.
+    parts: HashMap<String, u64>,
 }
 
 /// Computes every assessment of the journal again. Calls `progress` with the position now and then: the records are read twice.
@@ -44,7 +55,8 @@ pub(super) fn verify(reader: &Reader, progress: &mut dyn FnMut(u64)) -> Result<V
         records: end,
         ..Verified::default()
     };
-    each_report(reader, end, progress, |report| {
+    let mut written = Written::default();
+    let report = |report: &Report<'_>| {
         for (id, version) in report.streams.values() {
             if let Some(id) = id_of(reader, id) {
                 named.streams.entry((id, *version)).or_default();
@@ -60,13 +72,18 @@ pub(super) fn verify(reader: &Reader, progress: &mut dyn FnMut(u64)) -> Result<V
                 named.sets.entry((id, set.revision)).or_default();
             }
         }
+        for (id, revision, _) in report.models.values() {
+            if let Some(id) = id_of(reader, id) {
+                named.models.entry((id, *revision)).or_default();
+            }
+        }
+    };
+    each_record(reader, end, progress, report, |setting| {
+        written.add(&setting)
     })?;
     named.find(reader)?;
-    let Named {
-        streams,
-        lists,
-        sets,
-    } = named;
+    named.find_models(reader, &written)?;
+    let streams = std::mem::take(&mut named.streams);
     let runners = streams.into_iter();
     let mut replay = Replay {
         reader,
@@ -77,7 +94,7 @@ pub(super) fn verify(reader: &Reader, progress: &mut dyn FnMut(u64)) -> Result<V
         end,
     };
     let mut each = |runners: &BTreeMap<StreamVersion, Runner>, seen: &Seen| {
-        check(reader, runners, &lists, &sets, seen, &mut verified);
+        check(reader, runners, &named, seen, &mut verified);
         Ok(())
     };
     let not_given = replay.run(0, true, &mut each, progress)?;
@@ -89,8 +106,7 @@ pub(super) fn verify(reader: &Reader, progress: &mut dyn FnMut(u64)) -> Result<V
 fn check(
     reader: &Reader,
     runners: &BTreeMap<StreamVersion, Runner>,
-    lists: &BTreeMap<Revision, Option<Arc<List>>>,
-    sets: &BTreeMap<Revision, Option<ReadySet>>,
+    named: &Named,
     seen: &Seen,
     verified: &mut Verified,
 ) {
@@ -113,14 +129,26 @@ fn check(
         .lists
         .iter()
         .map(|(slug, (id, revision))| {
-            let list = lists.get(&(id_of(reader, id)?, *revision))?.clone()?;
+            let list = named.lists.get(&(id_of(reader, id)?, *revision))?.clone()?;
             Some((slug.clone(), list))
         })
         .collect();
-    let (true, Some(streams), Some(listed)) = (
+    let models: Option<Models> = report
+        .models
+        .iter()
+        .map(|(slug, (id, revision, _))| {
+            let model = named
+                .models
+                .get(&(id_of(reader, id)?, *revision))?
+                .clone()?;
+            Some((slug.clone(), model))
+        })
+        .collect();
+    let (true, Some(streams), Some(listed), Some(models)) = (
         report.evaluator == Report::EVALUATOR && !report.is_shortened,
         streams,
         listed,
+        models,
     ) else {
         verified.not_comparable += report.rule_sets.len() as u64;
         return;
@@ -128,13 +156,14 @@ fn check(
     let known = Replayed::new(reader, seen, runners, &streams, &listed);
     let payment = PaymentFields::new(reader, &seen.made, seen.at_ms);
     for told in &report.rule_sets {
-        let set =
-            id_of(reader, told.rule_set).and_then(|id| sets.get(&(id, told.revision))?.as_ref());
+        let set = id_of(reader, told.rule_set)
+            .and_then(|id| named.sets.get(&(id, told.revision))?.as_ref());
         let Some(set) = set else {
             verified.not_comparable += 1;
             continue;
         };
-        let values = Questions::new(set, &payment, seen.at_ms).look(&known);
+        let mut values = Questions::new(set, &payment, seen.at_ms).look(&known);
+        add_scores(set, &payment, &mut values, &models);
         let finding = assess(set, &payment, &values);
         let again = SetReport::new(set, &finding, &values);
         if again == *told {
@@ -196,6 +225,50 @@ impl Named {
     }
 }
 
+impl Named {
+    /// Finds the models, deleted ones too: their records are known.
+    fn find_models(&mut self, reader: &Reader, written: &Written) -> Result<(), Failure> {
+        let recent = RecentModels::default();
+        for (revision, model) in &mut self.models {
+            let record = written.models.get(revision).map(|at| reader.record(*at));
+            let Some(setting) = record
+                .transpose()?
+                .flatten()
+                .and_then(|found| found.setting())
+            else {
+                continue;
+            };
+            let part = |slug: &str| {
+                let record = reader.record(*written.parts.get(slug)?).ok()??;
+                Some(record.setting()?.body)
+            };
+            match ReadyModel::new(&setting, &recent, part) {
+                Ok(ready) => *model = Some(Arc::new(ready)),
+                Err(why) => {
+                    tracing::warn!(model = %setting.slug, why, "a model can't be read from the journal");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Written {
+    /// Takes a setting that a record put.
+    fn add(&mut self, setting: &Setting) {
+        let position = setting.changed.position;
+        match setting.kind {
+            SettingKind::MODEL => {
+                self.models.insert((setting.id, setting.revision), position);
+            }
+            SettingKind::MODEL_PART => {
+                self.parts.insert(setting.slug.to_string(), position);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Calls `each` with every revision of a living setting, the newest first.
 fn each_revision(
     reader: &Reader,
@@ -208,12 +281,13 @@ fn each_revision(
     Ok(())
 }
 
-/// Calls `each` with every report up to a record.
-fn each_report(
+/// Calls `each_report` with every report up to a record, and `each_setting` with every setting that was put.
+fn each_record(
     reader: &Reader,
     end: u64,
     progress: &mut dyn FnMut(u64),
-    mut each: impl FnMut(&Report<'_>),
+    mut each_report: impl FnMut(&Report<'_>),
+    mut each_setting: impl FnMut(Setting),
 ) -> Result<(), Failure> {
     let mut position = 0;
     while position < end {
@@ -222,7 +296,14 @@ fn each_report(
                 let record = parse_record(record.position(), record.payload())?;
                 let report = record.assessment().map(|found| found.report);
                 if let Some(Ok(report)) = report.map(serde_json::from_slice) {
-                    each(&report);
+                    each_report(&report);
+                }
+                if record.operation() == Operation::PutSetting {
+                    let whole = record.to_record().map_err(|error| Failure::RecordDamaged {
+                        position: record.context().position,
+                        what: error.to_string(),
+                    })?;
+                    whole.setting().into_iter().for_each(&mut each_setting);
                 }
             }
             Ok(frame.head().position)
