@@ -36,9 +36,10 @@ fn parse_tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         match inner.classify() {
             serde_json::error::Category::Data => data_error(&path, &inner.to_string()),
             // A word of a few is expected where another kind of value stands.
-            _ if str::from_utf8(bytes).is_ok_and(is_readable) => {
-                data_error(&path, "invalid type, expected one of the words that it can be")
-            }
+            _ if str::from_utf8(bytes).is_ok_and(is_readable) => data_error(
+                &path,
+                "invalid type, expected one of the words that it can be",
+            ),
             _ => malformed(&inner),
         }
     })?;
