@@ -410,7 +410,7 @@ pub fn reason(
         Body::SettlePayout(settle) => settle.failure,
         _ => None,
     };
-    let changed = reader.record(payment.changed_at).map_err(read_error)?;
+    let changed = reader.record(payment.shown_at()).map_err(read_error)?;
     let failure_then = failure(changed);
     if failure_then.is_some() || payment.text.is_none() {
         return Ok(failure_then);
@@ -432,7 +432,7 @@ pub fn why_failed(
     if payment.status != PaymentStatus::Failed || created.outcome.rejection.is_some() {
         return Ok(failure(created));
     }
-    let changed = reader.record(payment.changed_at).map_err(read_error)?;
+    let changed = reader.record(payment.shown_at()).map_err(read_error)?;
     let changed = changed.as_ref().and_then(failure);
     if changed.is_some() || payment.text.is_none() {
         return Ok(changed);

@@ -89,10 +89,19 @@ impl SettingType for ModelType {
         }
         let terms = match (definition.get("file"), before) {
             (Some(Value::String(file)), _) => self.read(slug, form.description, file)?,
-            (None | Some(Value::Null), Some(before)) => ModelTerms {
-                description: form.description,
-                ..terms_of(before)?
-            },
+            (None | Some(Value::Null), Some(before)) => {
+                let terms = terms_of(before)?;
+                if *slug != before.slug {
+                    // Rule sets may name it by its new name already.
+                    let file = terms.file(|part| find_part(&self.reader, part));
+                    let file = file.map_err(|why| ApiError::invalid("slug", why))?;
+                    self.risk.read_model(slug.as_str(), &file)?;
+                }
+                ModelTerms {
+                    description: form.description,
+                    ..terms
+                }
+            }
             (None | Some(Value::Null), None) => {
                 return Err(missing("file", "Give the file that the trainer wrote."));
             }
@@ -132,9 +141,7 @@ impl SettingType for ModelType {
         let mut puts = Vec::new();
         for part in model_parts(file.unwrap_or_default().as_bytes()) {
             let slug = Slug::new(&part_slug(part)).expect("hexadecimal digits are a slug");
-            let there =
-                self.reader
-                    .setting_by_slug(OwnerId::PLATFORM, SettingKind::MODEL_PART, &slug);
+            let there = find_part(&self.reader, slug.as_str());
             if there.is_none() && named.insert(slug.clone()) {
                 puts.push(put_part(actor, slug, part));
             }
@@ -225,4 +232,11 @@ impl DefinedType for ModelType {
 
 fn terms_of(setting: &Setting) -> Result<ModelTerms, ApiError> {
     ModelTerms::from_setting(setting).map_err(|error| unreadable(setting, &error))
+}
+
+/// The content of the part with this slug, if it is there.
+fn find_part(reader: &Reader, slug: &str) -> Option<SettingBody> {
+    let slug = Slug::new(slug).ok()?;
+    let part = reader.setting_by_slug(OwnerId::PLATFORM, SettingKind::MODEL_PART, &slug)?;
+    Some(part.body)
 }

@@ -39,6 +39,8 @@ pub use lists::PaymentFilter;
 
 /// Maximum number of records that one request looks through before it returns a cursor.
 pub const RECORDS_SCANNED_MAX: usize = 10_000;
+/// Payments in review that are looked at for one page.
+const IN_REVIEW_LOOKED_AT: usize = 1_000;
 
 /// Where a page begins. Lists run from the newest to the oldest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -334,22 +336,33 @@ impl Reader {
         }
     }
 
-    /// Returns the payments in review after a position that `fits`, the oldest first, at most `limit`, and whether there are more.
+    /// Returns a page of the payments in review that `fits`, the oldest first: those after a position, at most `limit`. It ends early after
+    /// a number of payments that were looked at, which all have the view in one hold.
     pub fn in_review(
         &self,
         after: u64,
         limit: usize,
         fits: impl Fn(&Payment) -> bool,
-    ) -> (Vec<Payment>, bool) {
+    ) -> Slice<Payment> {
         let published = self.view.read();
         let set = &published.set;
         let after = (Bound::Excluded(PaymentId(after)), Bound::Unbounded);
-        let found = set.in_review().range(after);
-        let mut found = found
-            .filter_map(|id| set.payment(*id))
-            .filter(|now| fits(now));
-        let page = found.by_ref().take(limit).cloned().collect();
-        (page, found.next().is_some())
+        let mut left = set.in_review().range(after);
+        let mut page = Slice {
+            items: Vec::new(),
+            has_more: false,
+            next: None,
+        };
+        for id in left.by_ref().take(IN_REVIEW_LOOKED_AT) {
+            page.next = Some(id.0);
+            page.items
+                .extend(set.payment(*id).filter(|now| fits(now)).cloned());
+            if page.items.len() == limit {
+                break;
+            }
+        }
+        page.has_more = left.next().is_some();
+        page
     }
 
     /// Returns the number of payments in review, as of the last durable batch.

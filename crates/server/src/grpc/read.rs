@@ -248,7 +248,7 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
             .map_or_else(String::new, |failure| failure.code().to_owned()),
         effective_at: found.effective_at.0,
         created: found.created_at,
-        last_event: ids.block(IdKind::Event, found.changed_at).into(),
+        last_event: ids.block(IdKind::Event, found.shown_at()).into(),
         revision: text.map_or(1, |text| text.revision),
         reference_scope: scope.map_or_else(String::new, |owner| owner_name(reader, owner)),
     })

@@ -111,9 +111,9 @@ impl Entry {
         if *count <= terms.maxima[signal as usize] {
             return ended;
         }
-        let until = terms
-            .block
-            .map(|first| self.begin_block(now, signal, first));
+        // Amounts are chosen by the payer: whoever pays for many must not be blocked for one of them.
+        let blocks = terms.block.filter(|_| signal != Signal::Probing);
+        let until = blocks.map(|first| self.begin_block(now, signal, first));
         if now < self.quiet_until {
             // Without a block, it is told with the whole minute.
             return ended;

@@ -12,7 +12,7 @@ use tributary_api::render::case::{CaseObject, CaseState, case};
 use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::render::payment::PaymentObject;
-use tributary_engine::{IdKind, Slice, Start};
+use tributary_engine::{IdKind, Start};
 use tributary_ledger::Payment;
 use utoipa::IntoParams;
 
@@ -72,12 +72,7 @@ pub(crate) async fn list_all(
                 (wanted.is_none() || CaseState::of(now) == wanted)
                     && (asked.is_none() || assignee == asked)
             };
-            let (items, has_more) = shared.reader.in_review(after, page.limit, fits);
-            let slice = Slice {
-                next: items.last().map(|payment| payment.id.0),
-                items,
-                has_more,
-            };
+            let slice = shared.reader.in_review(after, page.limit, fits);
             let url = "/v1/cases".to_owned();
             list(&shared.reader, &caller, url, slice, |now| {
                 case(&shared.reader, &now, &created(&shared.reader, now.id.0)?)

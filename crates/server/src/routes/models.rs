@@ -84,7 +84,7 @@ impl ModelFile {
 
 /// Makes a model: the body is the file that the trainer wrote, XGBoost's JSON or LightGBM's text, at most 16 MiB, of any content type.
 #[utoipa::path(post, path = "/v1/models", tag = "rules", operation_id = "createModel", params(ModelQuery),
-    request_body(content = String, content_type = "application/octet-stream", description = "The file of the model."),
+    request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 201, description = "The model.", body = TreeModelObject)))]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -127,7 +127,7 @@ pub(crate) async fn get(
 /// Changes a model: a body is another file, without one the file stays. The next payment is scored by the new revision.
 #[utoipa::path(patch, path = "/v1/models/{id}", tag = "rules", operation_id = "updateModel",
     params(("id" = String, Path, description = "The model."), ModelChangeQuery),
-    request_body(content = String, content_type = "application/octet-stream", description = "Another file; empty for none."),
+    request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 200, description = "The model.", body = TreeModelObject)))]
 pub(crate) async fn update(
     State(app): State<App>,

@@ -189,7 +189,7 @@ struct Scene {
 
 #[test]
 fn each_signal_blocks_the_api_key_that_sends_too_many() {
-    let cases: [(&str, &str, u16, Wrong); 9] = [
+    let cases: [(&str, &str, u16, Wrong); 8] = [
         ("malformed", "a body", 400, |server, token, _, _| {
             server.post_raw(token, "/v1/payments", Some("k"), b"{")
         }),
@@ -232,26 +232,9 @@ fn each_signal_blocks_the_api_key_that_sends_too_many() {
                 )
             },
         ),
-        (
-            "probing",
-            "many amounts of one payer",
-            402,
-            |server, token, scene, number| {
-                let amount = 9_000 + number;
-                server.post_as(
-                    token,
-                    "/v1/payments",
-                    &pay(&scene.wallet, &scene.shop, amount),
-                )
-            },
-        ),
     ];
     for (reason, what, status, send_wrong) in cases {
-        let mut limits = strict();
-        if reason == "probing" {
-            limits.declined_max = 0;
-        }
-        let server = start(limits);
+        let server = start(strict());
         let scene = Scene {
             wallet: server.wallet("ann", 100),
             shop: server.account("shop", "merchant"),
@@ -284,6 +267,28 @@ fn each_signal_blocks_the_api_key_that_sends_too_many() {
         server.clock.advance(60);
         assert_eq!(server.get_as(&token, "/v1/accounts").status, 200, "{what}");
     }
+}
+
+#[test]
+fn probing_is_told_and_blocks_nobody() {
+    let mut limits = strict();
+    limits.declined_max = 0;
+    let server = start(limits);
+    let (wallet, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    let (token, key) = key_of(&server, "ann");
+    for number in 0..8 {
+        let answer = server.post_as(&token, "/v1/payments", &pay(&wallet, &shop, 9_000 + number));
+        assert_eq!(answer.status, 402, "{:?}", answer.code());
+    }
+    assert!(blocked(&server).is_empty());
+    let event = told(&server, "security.suspected", 1).remove(0);
+    assert_eq!(
+        (&event["id"], &event["reason"], &event["until"]),
+        (&json!(key), &json!("probing"), &Value::Null)
+    );
 }
 
 #[test]

@@ -281,3 +281,28 @@ fn cases_are_worked_on_and_payments_labelled_and_only_the_platform_sees_it() {
         assert!(types.contains(event), "{event} in {types}");
     }
 }
+
+#[test]
+fn a_label_hides_nothing_of_why_a_payment_failed() {
+    let s = Scene::new(ReviewKind::Review);
+    s.server.rules.find(Effect::Allow, b"{}");
+    let queued = with(&pay(&s.ann, &s.shop, 9_000), &json!({"queue": {}}));
+    let queued = s.server.post("/v1/payments", &queued).expect(202);
+    let bank = s.server.account("platform", "external");
+    let body = json!({"amount": 10, "currency": "EUR", "source": s.ann, "destination": bank});
+    let payout = s.server.post("/v1/payouts", &body).expect(201);
+    let url = format!("/v1/payouts/{}/fail", id(&payout));
+    s.server
+        .post(&url, &json!({"reason": "account closed"}))
+        .expect(200);
+    for payment in [&queued, &payout] {
+        let path = format!("/v1/payments/{}", id(payment));
+        let shown = || s.server.get_as(&s.anns, &path).expect(200);
+        until("the payment has failed", || {
+            (shown()["status"] == "failed").then_some(())
+        });
+        let before = shown();
+        s.note(payment, &json!({"label": "fraud"})).expect(200);
+        assert_eq!(shown(), before);
+    }
+}

@@ -6,7 +6,7 @@ use tributary_api::caller::{Caller, acting_as};
 use tributary_api::settings::automation::paused_stream;
 use tributary_api::streaming::DeadLetters;
 use tributary_engine::{BriefReply, Reader, lock};
-use tributary_ledger::{Command, SettingId};
+use tributary_ledger::{Command, Key, OwnerId, SettingId};
 
 use super::action::{self, Acting, Step};
 use super::publish;
@@ -174,6 +174,9 @@ impl Due<'_> {
             Step::Submit(body) => (body, Outcome::Done),
             Step::Refuse(why) => (acting.told(Err(&why)), Outcome::Refused(why)),
             Step::Requeue(subscription) => {
+                if self.is_on_record(waiting) {
+                    return;
+                }
                 self.requeues.push(Requeue {
                     slot: slot.clone(),
                     version: runner.terms.version,
@@ -187,6 +190,15 @@ impl Due<'_> {
         let about = About::Result(settled(acting.stream, waiting, outcome));
         let command = publish::command_of(acting.stream, runner, waiting, acting.caller, body);
         self.add(slot, runner, about, command);
+    }
+
+    /// Whether it is on record what was done for a result that the stream has not come to yet: another node did it, before it ceased to
+    /// lead.
+    fn is_on_record(&self, waiting: &Waiting) -> bool {
+        let key = Key::from_bytes(&publish::key_of(waiting)).expect("it is short");
+        self.reader
+            .key_used(OwnerId::PLATFORM, &key)
+            .unwrap_or(true)
     }
 
     fn add(&mut self, slot: &Arc<Mutex<Slot>>, runner: &Runner, about: About, command: Command) {
@@ -207,11 +219,18 @@ impl Due<'_> {
         let why = format!(
             "more than {max} actions in a minute (bounds.actions_per_minute): see what it did, then resume or change it"
         );
-        // Else it is paused already, or a later version of the server wrote it.
-        if let Ok(Some(body)) = paused_stream(&setting, why.clone()) {
-            tracing::error!(stream = runner.name(), why, "a stream pauses itself");
-            for command in publish::paused(runner, &setting, body, &why) {
-                self.add(slot, runner, About::Paused, command);
+        match paused_stream(&setting, why.clone()) {
+            Ok(Some(body)) => {
+                tracing::error!(stream = runner.name(), why, "a stream pauses itself");
+                for command in publish::paused(runner, &setting, body, &why) {
+                    self.add(slot, runner, About::Paused, command);
+                }
+            }
+            // It is paused already.
+            Ok(None) => {}
+            Err(error) => {
+                let cause = error.message();
+                tracing::error!(stream = runner.name(), %cause, "a stream can't pause itself");
             }
         }
     }
@@ -270,6 +289,16 @@ impl Asked {
             .find(|one| one.runner.terms.version == self.version);
         let Some(version) = version else { return };
         match (self.about, reply) {
+            (
+                About::Paused,
+                BriefReply::Done {
+                    rejection: Some(cause),
+                    ..
+                },
+            ) => {
+                let stream = version.runner.name();
+                tracing::error!(stream, %cause, "a stream can't pause itself");
+            }
             (About::Paused, _) => {}
             (About::Stopped, _) => version.is_told = true,
             (About::Result(mut settled), BriefReply::Done { rejection, .. }) => {

@@ -42,6 +42,15 @@ pub(super) fn event_of(
     Ok(command_of(stream, runner, waiting, caller, body))
 }
 
+/// Returns the key of the command of a result.
+pub(super) fn key_of(waiting: &Waiting) -> Vec<u8> {
+    let mut key = [RESULT_KEY, &waiting.id].concat();
+    if waiting.attempt > 0 {
+        key.extend(waiting.attempt.to_le_bytes());
+    }
+    key
+}
+
 /// Returns the command of a result. Its key is the id of the result, so that it happens once; an attempt that others overtook is on
 /// record under the key of that attempt.
 pub(super) fn command_of(
@@ -51,11 +60,7 @@ pub(super) fn command_of(
     caller: &Caller,
     body: Body,
 ) -> Command {
-    let mut key = [RESULT_KEY, &waiting.id].concat();
-    if waiting.attempt > 0 {
-        key.extend(waiting.attempt.to_le_bytes());
-    }
-    let mut command = self::command(&key, body);
+    let mut command = self::command(&key_of(waiting), body);
     let origin = Origin::new(stream, runner.terms.version, waiting.id, waiting.hops, None);
     command.origin = Some(Box::new(origin.expect("the hops are bounded")));
     let is_own = |publish: &Publish| !publish.topic.is_of_application();

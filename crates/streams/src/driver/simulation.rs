@@ -365,7 +365,7 @@ impl World {
     /// Approves, declines or labels payments.
     fn look_into_payments(&mut self, server: &mut Server) {
         let reader = server.stepper.reader();
-        let (held, _) = reader.in_review(0, 10, |_| true);
+        let held = reader.in_review(0, 10, |_| true).items;
         let mut commands = Vec::new();
         if let Some(payment) = self.random.pick(&held).map(|payment| payment.id) {
             let body = match self.random.below(3) {
@@ -548,7 +548,7 @@ impl World {
             let is_approval = matches!(record.command.body, Body::Approve(_));
             self.report.approved += u64::from(is_approval && record.outcome.is_accepted());
         }
-        let (held, _) = reader.in_review(0, usize::MAX, |_| true);
+        let held = reader.in_review(0, usize::MAX, |_| true).items;
         let held: BTreeSet<u64> = held.iter().map(|payment| payment.id.0).collect();
         assert_eq!(held, open, "cases are open that the journal leaves open");
     }

@@ -21,7 +21,7 @@ const HASH_DIGITS: usize = 16;
 pub(super) type Models = BTreeMap<String, Arc<ReadyModel>>;
 
 /// A revision of a model that can score payments.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ReadyModel {
     id: SettingId,
     revision: u64,
@@ -55,6 +55,20 @@ impl ReadyModel {
             model,
             by_name,
         })
+    }
+
+    /// Whether a setting says that its file is this one.
+    fn is_file_of(&self, setting: &Setting) -> bool {
+        ModelTerms::from_setting(setting).is_ok_and(|terms| terms.hash == self.hash)
+    }
+
+    /// The same file as another setting or revision says it.
+    fn as_revision(&self, setting: &Setting) -> ReadyModel {
+        ReadyModel {
+            id: setting.id,
+            revision: setting.revision,
+            ..self.clone()
+        }
     }
 
     /// What reports say of it: its id, its revision, and the beginning of its hash.
@@ -176,7 +190,15 @@ pub(super) fn read_models<'s>(
             |model: &&Arc<ReadyModel>| (model.id, model.revision) == (setting.id, setting.revision);
         let made = match before.values().find(same) {
             Some(model) => Ok(model.clone()),
-            None => ReadyModel::new(&setting, recent, |part| find_part(reader, part)).map(Arc::new),
+            None => {
+                // Another revision may have the same file.
+                let read = before.values().find(|model| model.is_file_of(&setting));
+                match read {
+                    Some(model) => Ok(Arc::new(model.as_revision(&setting))),
+                    None => ReadyModel::new(&setting, recent, |part| find_part(reader, part))
+                        .map(Arc::new),
+                }
+            }
         };
         match made {
             Ok(model) => {
