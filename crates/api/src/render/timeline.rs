@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{ApiKeyId, Assessment, Body, Effect, ReviewKind};
+use tributary_ledger::{ApiKeyId, Assessment, Body, Effect, Investigate, ReviewKind, Text};
 use tributary_messaging::EndedAttempt;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
@@ -93,20 +93,8 @@ pub enum Entry {
         time: String,
         /// The event of it.
         event: String,
-        /// Whether somebody looks into it from then on; null if nothing was said of it.
-        #[schema(required)]
-        investigating: Option<bool>,
-        /// Who does; null for nobody, or if nothing was said of it.
-        #[schema(required)]
-        assignee: Option<String>,
-        /// What the payment was; null if nothing was said of it.
-        #[schema(required)]
-        label: Option<RiskLabelForm>,
-        /// What was written; null for nothing.
-        #[schema(required)]
-        note: Option<String>,
-        /// Names and addresses of what belongs to it.
-        links: BTreeMap<String, String>,
+        /// What was found out.
+        note: Box<NoteObject>,
     },
     /// A posting, or a hold that changed. An owner sees those of its own accounts.
     Posting {
@@ -189,6 +177,40 @@ pub struct AssessmentObject {
     /// How that came about; null if it can't be read.
     #[schema(required, value_type = Option<Object>)]
     report: Option<Box<RawValue>>,
+}
+
+/// What somebody found out about a payment.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TimelineNote)]
+pub struct NoteObject {
+    /// Whether somebody looks into it from then on; null if nothing was said of it.
+    #[schema(required)]
+    investigating: Option<bool>,
+    /// Who does; null for nobody, or if nothing was said of it.
+    #[schema(required)]
+    assignee: Option<String>,
+    /// What the payment was; null if nothing was said of it.
+    #[schema(required)]
+    label: Option<RiskLabelForm>,
+    /// What was written; null for nothing.
+    #[schema(required)]
+    text: Option<String>,
+    /// Names and addresses of what belongs to it.
+    links: BTreeMap<String, String>,
+}
+
+impl NoteObject {
+    fn new(found: &Investigate, text: Option<&Text>) -> NoteObject {
+        let notes = Notes::read(text);
+        let assignee = found.assignee.as_ref().and_then(Option::as_ref);
+        NoteObject {
+            investigating: found.investigating,
+            assignee: assignee.map(ToString::to_string),
+            label: found.label.map(RiskLabelForm::new),
+            text: notes.description,
+            links: notes.metadata,
+        }
+    }
 }
 
 fn effects() -> Object {
@@ -328,19 +350,10 @@ fn add_record(
         ));
     }
     if let (Body::Investigate(found), true) = (&command.body, outcome.is_accepted()) {
-        let notes = Notes::read(command.text.as_ref());
         let note = Entry::Note {
             time: time(),
             event: event(),
-            investigating: found.investigating,
-            assignee: found
-                .assignee
-                .clone()
-                .flatten()
-                .map(|name| name.to_string()),
-            label: found.label.map(RiskLabelForm::new),
-            note: notes.description,
-            links: notes.metadata,
+            note: Box::new(NoteObject::new(found, command.text.as_ref())),
         };
         entries.push((at, note));
     }

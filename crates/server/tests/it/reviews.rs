@@ -261,8 +261,11 @@ fn cases_are_worked_on_and_payments_labelled_and_only_the_platform_sees_it() {
         .filter(|entry| entry["type"] == "note")
         .collect();
     assert_eq!(notes.len(), 1, "{notes:?}");
-    assert_eq!(notes[0]["note"], "Asked the payer.");
-    assert_eq!(notes[0]["links"]["ticket"], "https://tickets.example/4711");
+    assert_eq!(notes[0]["note"]["text"], "Asked the payer.");
+    assert_eq!(
+        notes[0]["note"]["links"]["ticket"],
+        "https://tickets.example/4711"
+    );
     for key in [&s.anns, &s.shops] {
         let seen = [
             timeline(key).iter().map(Value::to_string).collect(),
